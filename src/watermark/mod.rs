@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The watermark itself, free of any GStreamer type.
+//!
+//! Embedding runs format -> [`key`] -> carrier and masking -> [`Embedder`]; detection runs
+//! correlation -> search -> tracker -> [`Detector`]. Both are streaming: `new` checks the settings
+//! and allocates, `process` and `push` neither allocate nor panic, whatever the samples are and
+//! however they are cut into pieces.
+
+pub mod detector;
+pub mod embedder;
+pub mod format;
+pub mod key;
+
+pub use detector::{Detection, DetectionState, Detector, DetectorConfig};
+pub use embedder::{Embedder, EmbedderConfig};
+pub use format::{Carrier, ConfigError, RowClock};
+pub use key::{Key, KeyError};
