@@ -87,7 +87,9 @@ impl Detector {
     pub fn new(config: &DetectorConfig, key: &Key) -> Result<Self, ConfigError> {
         check_stream(config.sample_rate, config.channels)?;
         let _ = key;
-        Ok(Detector { config: config.clone() })
+        Ok(Detector {
+            config: config.clone(),
+        })
     }
 
     /// Takes interleaved frames and calls `report` for whatever they reveal. Samples that are not finite count as 0.

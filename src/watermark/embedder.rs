@@ -1,8 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From programme to mark.
 
-use super::format::{Carrier, ConfigError, RowClock, check_stream};
+use super::carrier::CarrierStage;
+use super::downmix::Downmix;
+use super::format::{CHIP_HIGH, CHIP_LOW, Carrier, ConfigError, RowClock, check_stream};
 use super::key::Key;
+use super::masking::Masking;
+use super::spectrum::{Forward, Inverse, Timeline, clean, fast_size};
+use rustfft::num_complex::Complex;
+use std::collections::VecDeque;
+
+/// Decibels that the mark of strength 0 lies below the threshold of the masking model.
+const STRENGTH: f64 = -9.6;
+/// Decibels per octave around 1.5 kHz that are added: the ear allows more in the treble than the model says.
+const TILT: f64 = 2.5;
+const TILT_CENTRE: f64 = 1500.0;
+/// Length of a shaping frame, in seconds: short, so that the mark does not spread ahead of attacks.
+const SHAPING_WINDOW: f64 = 1024.0 / 48_000.0;
 
 /// What an [`Embedder`] works on.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,8 +36,55 @@ pub struct EmbedderConfig {
 }
 
 /// Makes the mark for a stream of audio. The caller adds it to the programme, delayed by [`Embedder::latency`].
+///
+/// ```
+/// use gstwm::watermark::{Carrier, Embedder, EmbedderConfig, Key, RowClock};
+/// let config = EmbedderConfig {
+///     sample_rate: 48_000,
+///     channels: 2,
+///     unmarked_channels: 0,
+///     carrier: Carrier::Programme,
+///     lookahead: true,
+///     row_clock: RowClock::Stream,
+/// };
+/// let mut embedder = Embedder::new(&config, &Key::parse("a passphrase")?)?;
+/// let programme = [0.0; 2 * 480];
+/// let mut mark = [0.0; 2 * 480];
+/// embedder.process(&programme, &mut mark);
+/// // Frame k of the mark belongs to frame k - latency of the programme.
+/// assert_eq!(embedder.latency(), 1024 + 7680 + 6144);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Embedder {
-    config: EmbedderConfig,
+    channels: usize,
+    latency: usize,
+    downmix: Downmix,
+    mix: Vec<f32>,
+    carrier: CarrierStage,
+    forward: Forward,
+    inverse: Inverse,
+    /// Spectrum of the carrier in the present shaping frame, marked bins only.
+    carrier_bins: Vec<Complex<f32>>,
+    /// Gain of each marked bin at strength 0.
+    tilt: Vec<f32>,
+    amplitudes: Vec<f32>,
+    lanes: Vec<Lane>,
+    hop: usize,
+    next_frame: u64,
+    pushed: u64,
+    pulled: u64,
+    strength: f32,
+    enabled: bool,
+    /// Gain at the middle of each shaping frame that is still to come, oldest first.
+    gains: VecDeque<f32>,
+}
+
+/// What each channel has for itself.
+struct Lane {
+    marked: bool,
+    programme: Timeline,
+    mark: Timeline,
+    masking: Masking,
 }
 
 impl Embedder {
@@ -33,28 +94,84 @@ impl Embedder {
     /// A sample rate or a number of channels out of range.
     pub fn new(config: &EmbedderConfig, key: &Key) -> Result<Self, ConfigError> {
         check_stream(config.sample_rate, config.channels)?;
-        let _ = key;
-        Ok(Embedder { config: config.clone() })
+        let rate = config.sample_rate as f64;
+        let size = fast_size(SHAPING_WINDOW * rate);
+        let hop = size / 2;
+        let carrier = CarrierStage::new(
+            config.carrier,
+            config.lookahead,
+            config.row_clock,
+            config.sample_rate,
+            key.signs(),
+            hop,
+            2 * size,
+        );
+        let hertz = |bin: usize| bin as f64 * rate / size as f64;
+        let marked: Vec<usize> = (1..size / 2)
+            .filter(|&b| (CHIP_LOW..=CHIP_HIGH).contains(&hertz(b)))
+            .collect();
+        let bins = marked[0]..marked[marked.len() - 1] + 1;
+        let level = carrier.bin_power(size) as f64;
+        let tilt = |bin| {
+            let decibels = STRENGTH + TILT * (hertz(bin) / TILT_CENTRE).log2();
+            (10f64.powf(decibels / 20.0) / level.sqrt()) as f32
+        };
+        let latency = size + carrier.lookahead();
+        let keep = latency + 2 * size;
+        let lane = |c| Lane {
+            marked: config.unmarked_channels >> c & 1 == 0,
+            programme: Timeline::new(keep),
+            mark: Timeline::new(keep),
+            masking: Masking::new(size, hop, config.sample_rate, bins.clone()),
+        };
+        Ok(Embedder {
+            channels: config.channels,
+            latency,
+            downmix: Downmix::new(config.sample_rate, config.channels),
+            mix: vec![0.0; hop],
+            carrier,
+            forward: Forward::new(size),
+            inverse: Inverse::new(size),
+            carrier_bins: vec![Complex::ZERO; bins.len()],
+            tilt: bins.clone().map(tilt).collect(),
+            amplitudes: vec![0.0; bins.len()],
+            lanes: (0..config.channels).map(lane).collect(),
+            hop,
+            next_frame: 0,
+            pushed: 0,
+            pulled: 0,
+            strength: 1.0,
+            enabled: true,
+            gains: VecDeque::with_capacity(latency / hop + 4),
+        })
     }
 
     /// Frames by which the mark comes later than the programme that it belongs to.
     pub fn latency(&self) -> usize {
-        0
+        self.latency
     }
 
     /// Strength of the mark in decibels around the transparent default of 0, from the next input frame on.
     pub fn set_strength(&mut self, decibels: f64) {
-        let _ = decibels;
+        self.strength = 10f64.powf(decibels / 20.0) as f32;
     }
 
     /// Switches the mark on and off, without a click, from the next input frame on.
     pub fn set_enabled(&mut self, enabled: bool) {
-        let _ = enabled;
+        self.enabled = enabled;
     }
 
     /// Forgets all audio. The next input frame is at `nanoseconds` of the row clock. Strength and switch stay.
     pub fn reset(&mut self, nanoseconds: u64) {
-        let _ = nanoseconds;
+        self.downmix.reset();
+        self.carrier.reset(nanoseconds);
+        for lane in &mut self.lanes {
+            lane.programme.reset();
+            lane.mark.reset();
+            lane.masking.reset();
+        }
+        self.gains.clear();
+        (self.next_frame, self.pushed, self.pulled) = (0, 0, 0);
     }
 
     /// Takes interleaved frames and writes as many interleaved frames of the mark: frame `k` of all output
@@ -62,7 +179,101 @@ impl Embedder {
     /// multiple of the number of channels. Samples that are not finite count as 0.
     pub fn process(&mut self, input: &[f32], mark: &mut [f32]) {
         debug_assert_eq!(input.len(), mark.len());
-        debug_assert_eq!(input.len() % self.config.channels, 0);
-        mark.fill(0.0);
+        debug_assert_eq!(input.len() % self.channels, 0);
+        let block = self.hop * self.channels;
+        for (input, mark) in input.chunks(block).zip(mark.chunks_mut(block)) {
+            self.push(input);
+            while self.shape_frame() {}
+            self.pull(mark);
+        }
+    }
+
+    fn push(&mut self, input: &[f32]) {
+        let frames = input.len() / self.channels;
+        for (c, lane) in self
+            .lanes
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, lane)| lane.marked)
+        {
+            let new = lane.programme.extend(frames);
+            for (sample, frame) in new.iter_mut().zip(input.chunks_exact(self.channels)) {
+                *sample = clean(frame[c]);
+            }
+        }
+        let mix = &mut self.mix[..frames];
+        self.downmix.mix(input, mix);
+        self.carrier.push(mix);
+        // The middle of shaping frame i is at frame (i + 1) * hop: what holds there is its gain.
+        let hop = self.hop as u64;
+        let middles = (self.pushed + frames as u64 - 1) / hop - self.pushed.saturating_sub(1) / hop;
+        let gain = if self.enabled { self.strength } else { 0.0 };
+        self.gains
+            .extend(std::iter::repeat_n(gain, middles as usize));
+        self.pushed += frames as u64;
+    }
+
+    /// Adds the next shaping frame to the mark, if programme and carrier have come that far.
+    fn shape_frame(&mut self) -> bool {
+        let (size, at) = (2 * self.hop, self.next_frame * self.hop as u64);
+        if self.pushed.min(self.carrier.end()) < at + size as u64 {
+            return false;
+        }
+        let Some(gain) = self.gains.pop_front() else {
+            return false;
+        };
+        self.next_frame += 1;
+        let bins = {
+            let first = self.lanes[0].masking.first_bin();
+            first..first + self.tilt.len()
+        };
+        if gain > 0.0 {
+            let spectrum = self.forward.transform(self.carrier.range(at, size));
+            self.carrier_bins.copy_from_slice(&spectrum[bins.clone()]);
+        }
+        for (lane, polarity) in self
+            .lanes
+            .iter_mut()
+            .zip(self.downmix.polarity())
+            .filter(|(lane, _)| lane.marked)
+        {
+            let programme = lane.programme.range(at, size);
+            // Digital silence stays digital silence, although the carrier may hold what comes later.
+            let silent = programme.iter().all(|&sample| sample == 0.0);
+            lane.masking
+                .amplitudes(self.forward.transform(programme), &mut self.amplitudes);
+            let end = lane.mark.end();
+            lane.mark.extend((at + size as u64 - end) as usize);
+            if gain == 0.0 || silent {
+                continue;
+            }
+            let gain = gain * polarity;
+            self.inverse.add_to(lane.mark.range_mut(at, size), |out| {
+                let level = self.amplitudes.iter().zip(&self.tilt);
+                for ((u, c), (a, t)) in out[bins.clone()]
+                    .iter_mut()
+                    .zip(&self.carrier_bins)
+                    .zip(level)
+                {
+                    *u = c * (gain * a * t);
+                }
+            });
+        }
+        true
+    }
+
+    fn pull(&mut self, mark: &mut [f32]) {
+        let latency = self.latency as u64;
+        for (i, frame) in mark.chunks_exact_mut(self.channels).enumerate() {
+            let k = self.pulled + i as u64;
+            for (sample, lane) in frame.iter_mut().zip(&self.lanes) {
+                *sample = if k < latency || !lane.marked {
+                    0.0
+                } else {
+                    lane.mark.range(k - latency, 1)[0]
+                };
+            }
+        }
+        self.pulled += (mark.len() / self.channels) as u64;
     }
 }

@@ -95,7 +95,9 @@ impl std::fmt::Display for ConfigError {
                 SAMPLE_RATES.start(),
                 SAMPLE_RATES.end()
             ),
-            ConfigError::Channels(n) => write!(f, "{n} channels, but 1 to {MAX_CHANNELS} are possible"),
+            ConfigError::Channels(n) => {
+                write!(f, "{n} channels, but 1 to {MAX_CHANNELS} are possible")
+            }
             ConfigError::Setting(name, value, range) => {
                 write!(f, "{name} is {value}, but must be {range}")
             }

@@ -6,10 +6,14 @@
 //! and allocates, `process` and `push` neither allocate nor panic, whatever the samples are and
 //! however they are cut into pieces.
 
+mod carrier;
 pub mod detector;
+mod downmix;
 pub mod embedder;
 pub mod format;
 pub mod key;
+mod masking;
+mod spectrum;
 
 pub use detector::{Detection, DetectionState, Detector, DetectorConfig};
 pub use embedder::{Embedder, EmbedderConfig};

@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The waveform that is added, before it is given its level.
+//!
+//! What the detector will measure is Re<Y(t), Y(t - 160 ms)>, chip by chip. So at time t the carrier
+//! holds the fine structure of the programme at t - 160 ms times the sign of the row at t, and the fine
+//! structure of the programme at t + 160 ms times the sign of the row at t + 160 ms: then y(t)
+//! correlates with both neighbours, and the score grows linearly with the level of the mark.
+//!
+//! Frames of 128 ms start every 64 ms, at `round(k * 2 * 160 ms / 5)`. Two delays are five hops to the
+//! sample, so the later partner of one frame is the earlier partner of the fifth next, and each frame of
+//! programme is transformed only once.
+
+use super::format::{
+    CHIPS, Carrier as Kind, DELAY, ROW_NANOSECONDS, ROWS, RowClock, WINDOW, chip_of,
+};
+use super::key::Signs;
+use super::spectrum::{Forward, Inverse, Timeline, fast_size};
+use rustfft::num_complex::Complex;
+use std::ops::Range;
+
+/// Hops in two delays.
+const HOPS: u64 = 5;
+/// A partner is worth little below this share of the programme's mean power: it would drown in the
+/// noise of the room (a pink floor 15 dB below the programme).
+const PARTNER_FLOOR: f32 = 0.03;
+/// Bins over which the power of a partner is averaged, on either side (31 Hz).
+const POWER_REACH: usize = 4;
+/// Seconds over which the mean power of the programme is taken.
+const POWER_MEMORY: f64 = 10.0;
+/// Mean power of a bin of the carrier's frames: two copies of unit magnitude, or one of the same power.
+const PROGRAMME_POWER: f64 = 2.0;
+const NOISE_POWER: f64 = 1.0;
+/// Neighbouring frames hold nearly the same phases, so their overlap adds up to more than the windows
+/// say. Measured on music and speech.
+const OVERLAP_GAIN: f64 = 1.3;
+
+/// One frame of programme as a partner: fine structure times weight, and the weight, for the bins of all chips.
+struct Partner {
+    copy: Vec<Complex<f32>>,
+    weight: Vec<f32>,
+}
+
+/// Streaming carrier. Frames are numbered from 0 at the last reset.
+pub struct CarrierStage {
+    kind: Kind,
+    lookahead: bool,
+    row_clock: RowClock,
+    signs: Signs,
+    rate: u64,
+    delay: u64,
+    size: usize,
+    /// Bins of all chips, and the chip of each.
+    bins: Range<usize>,
+    chip_of_bin: Vec<u8>,
+    /// Pink floor of each bin for a mean power of 1.
+    floor: Vec<f32>,
+    forward: Forward,
+    inverse: Inverse,
+    programme: Timeline,
+    output: Timeline,
+    /// The latest six partners; number `k` at `(k + 5) % 6`.
+    partners: Vec<Partner>,
+    power: Vec<f32>,
+    mean_power: f32,
+    powers_seen: f32,
+    noise_block: Vec<f32>,
+    noise_frame: Vec<f32>,
+    /// Unix or stream time of frame 0, in nanoseconds.
+    start: u64,
+    next_frame: u64,
+    next_partner: i64,
+}
+
+impl CarrierStage {
+    /// A carrier that reads at most `block` frames at a time and is read at most `reach` frames behind its end.
+    pub fn new(
+        kind: Kind,
+        lookahead: bool,
+        row_clock: RowClock,
+        sample_rate: u32,
+        signs: Signs,
+        block: usize,
+        reach: usize,
+    ) -> Self {
+        let rate = sample_rate as f64;
+        let delay = (DELAY * rate).round() as usize;
+        let size = fast_size(WINDOW * rate);
+        let hertz = |bin: usize| bin as f64 * rate / size as f64;
+        // The last bin of a real transform has no phase, so it carries nothing.
+        let inside: Vec<usize> = (0..size / 2)
+            .filter(|&bin| chip_of(hertz(bin)).is_some())
+            .collect();
+        let bins = inside[0]..inside[inside.len() - 1] + 1;
+        let mean_inverse = bins.clone().map(|b| 1.0 / hertz(b)).sum::<f64>() / bins.len() as f64;
+        let n = bins.len();
+        let partner = || Partner {
+            copy: vec![Complex::ZERO; n],
+            weight: vec![0.0; n],
+        };
+        let mut stage = CarrierStage {
+            kind,
+            lookahead,
+            row_clock,
+            signs,
+            rate: sample_rate as u64,
+            delay: delay as u64,
+            size,
+            chip_of_bin: bins
+                .clone()
+                .filter_map(|b| chip_of(hertz(b)))
+                .map(|c| c as u8)
+                .collect(),
+            floor: bins
+                .clone()
+                .map(|b| PARTNER_FLOOR * (1.0 / hertz(b) / mean_inverse) as f32)
+                .collect(),
+            bins,
+            forward: Forward::new(size),
+            inverse: Inverse::new(size),
+            programme: Timeline::new(2 * delay + 2 * size + block),
+            output: Timeline::new(reach + 2 * size + delay),
+            partners: (0..=HOPS).map(|_| partner()).collect(),
+            power: vec![0.0; n],
+            mean_power: 0.0,
+            powers_seen: 0.0,
+            noise_block: noise_block(delay),
+            noise_frame: vec![0.0; size],
+            start: 0,
+            next_frame: 0,
+            next_partner: 0,
+        };
+        stage.reset(0);
+        stage
+    }
+
+    /// Forgets all audio; the next frame is at `start` nanoseconds of the row clock.
+    pub fn reset(&mut self, start: u64) {
+        self.programme.reset();
+        self.output.reset();
+        for partner in &mut self.partners {
+            partner.copy.fill(Complex::ZERO);
+            partner.weight.fill(0.0);
+        }
+        self.mean_power = 0.0;
+        self.powers_seen = 0.0;
+        self.start = start;
+        self.next_frame = 0;
+        // Partner k starts one delay after frame k: the first two of negative number lie within the stream.
+        self.next_partner = -2;
+    }
+
+    /// Frames of programme that must follow before the carrier is known at a frame.
+    pub fn lookahead(&self) -> usize {
+        if self.kind == Kind::Programme && self.lookahead {
+            self.delay as usize + self.size
+        } else {
+            0
+        }
+    }
+
+    /// Mean power of a bin when the carrier is transformed in windowed frames of `size` samples.
+    pub fn bin_power(&self, size: usize) -> f32 {
+        let power = match self.kind {
+            Kind::Programme => PROGRAMME_POWER * OVERLAP_GAIN,
+            Kind::Noise => NOISE_POWER * OVERLAP_GAIN,
+        };
+        (0.5 * power * size as f64 / self.size as f64) as f32
+    }
+
+    /// Takes mixed programme; the carrier grows as far as it allows.
+    pub fn push(&mut self, programme: &[f32]) {
+        self.programme
+            .extend(programme.len())
+            .copy_from_slice(programme);
+        loop {
+            let done = match self.kind {
+                Kind::Programme => self.programme_frame(),
+                Kind::Noise => self.noise_frame(),
+            };
+            if !done {
+                break;
+            }
+        }
+    }
+
+    /// Number of frames of carrier that are final.
+    pub fn end(&self) -> u64 {
+        self.frame_start(self.next_frame as i64) as u64
+    }
+
+    /// `n` frames of carrier from number `from` on; all must be final.
+    pub fn range(&self, from: u64, n: usize) -> &[f32] {
+        self.output.range(from, n)
+    }
+
+    /// First frame of carrier frame `k`.
+    fn frame_start(&self, k: i64) -> i64 {
+        (4 * k * self.delay as i64 + HOPS as i64).div_euclid(2 * HOPS as i64)
+    }
+
+    /// Row clock at the middle of the transform that starts at `start`, in nanoseconds.
+    fn clock(&self, start: u64) -> u64 {
+        self.start + (start + self.size as u64 / 2) * 1_000_000_000 / self.rate
+    }
+
+    fn sign_row(&mut self, start: u64) -> [f32; CHIPS] {
+        let mut row = [0.0; CHIPS];
+        let number = self.row_clock.row(self.clock(start));
+        self.signs.row(number, &mut row);
+        row
+    }
+
+    /// Makes the next frame of the programme carrier, if all that it needs is there.
+    fn programme_frame(&mut self) -> bool {
+        let at = self.frame_start(self.next_frame as i64) as u64;
+        let k = self.next_frame as i64;
+        let newest = if self.lookahead { k } else { k - HOPS as i64 };
+        while self.next_partner <= newest {
+            if !self.take_partner() {
+                return false;
+            }
+        }
+        // One-sided, the partner may be ready long before the programme gets here: keep in step with it.
+        if at >= self.programme.end() {
+            return false;
+        }
+        let now = self.sign_row(at);
+        let later = self.sign_row(at + self.delay);
+        let slots = self.partners.len() as i64;
+        let earlier_partner = &self.partners[k.rem_euclid(slots) as usize];
+        let later_partner = &self.partners[(k + HOPS as i64).rem_euclid(slots) as usize];
+        let lookahead = self.lookahead;
+        grow(&mut self.output, at, self.size);
+        let sum = self.output.range_mut(at, self.size);
+        let (bins, chip_of_bin) = (self.bins.clone(), &self.chip_of_bin);
+        self.inverse.add_to(sum, |spectrum| {
+            for (i, u) in spectrum[bins].iter_mut().enumerate() {
+                let chip = chip_of_bin[i] as usize;
+                let mut copies = earlier_partner.copy[i] * now[chip];
+                let mut squares = earlier_partner.weight[i].powi(2);
+                if lookahead {
+                    copies += later_partner.copy[i] * later[chip];
+                    squares += later_partner.weight[i].powi(2);
+                }
+                // Constant power, whatever the partners are worth.
+                *u = copies / ((0.5 * squares).sqrt() + 1e-3);
+            }
+        });
+        self.next_frame += 1;
+        true
+    }
+
+    /// Transforms the next partner, if the programme has come that far.
+    fn take_partner(&mut self) -> bool {
+        let start = (self.frame_start(self.next_partner) + self.delay as i64) as u64;
+        if start + self.size as u64 > self.programme.end() {
+            return false;
+        }
+        let frame = self
+            .forward
+            .transform(self.programme.range(start, self.size));
+        let frame = &frame[self.bins.clone()];
+        smooth_power(frame, &mut self.power);
+        let mean = frame.iter().map(|f| f.norm_sqr()).sum::<f32>() / frame.len() as f32;
+        // A running mean that starts as the plain mean of what there is.
+        let memory = (POWER_MEMORY * HOPS as f64 / (2.0 * DELAY)) as f32;
+        self.powers_seen = (self.powers_seen + 1.0).min(memory);
+        self.mean_power += (mean - self.mean_power) / self.powers_seen;
+        let slots = self.partners.len() as i64;
+        let partner =
+            &mut self.partners[(self.next_partner + HOPS as i64).rem_euclid(slots) as usize];
+        for (i, f) in frame.iter().enumerate() {
+            let weight = self.power[i] / (self.power[i] + self.floor[i] * self.mean_power + 1e-12);
+            partner.weight[i] = weight;
+            partner.copy[i] = f * (weight / (f.norm() + 1e-7));
+        }
+        self.next_partner += 1;
+        true
+    }
+
+    /// Makes the next frame of the noise carrier: the noise block, inverted chip by chip.
+    fn noise_frame(&mut self) -> bool {
+        let at = self.frame_start(self.next_frame as i64) as u64;
+        if at >= self.programme.end() {
+            return false;
+        }
+        let delay = self.noise_block.len();
+        for (i, sample) in self.noise_frame.iter_mut().enumerate() {
+            *sample = self.noise_block[(at as usize + i) % delay];
+        }
+        let mut signs = [0.0; CHIPS];
+        let block = self.clock(at) / NOISE_BLOCK_NANOSECONDS;
+        self.signs
+            .row(self.row_clock.row(block * ROW_NANOSECONDS), &mut signs);
+        let frame = self.forward.transform(&self.noise_frame);
+        let frame = &frame[self.bins.clone()];
+        grow(&mut self.output, at, self.size);
+        let sum = self.output.range_mut(at, self.size);
+        let (bins, chip_of_bin) = (self.bins.clone(), &self.chip_of_bin);
+        self.inverse.add_to(sum, |spectrum| {
+            for ((u, f), chip) in spectrum[bins].iter_mut().zip(frame).zip(chip_of_bin) {
+                *u = f * (signs[*chip as usize] / (f.norm() + 1e-9));
+            }
+        });
+        self.next_frame += 1;
+        true
+    }
+}
+
+/// Time of a block of the noise carrier: one delay.
+const NOISE_BLOCK_NANOSECONDS: u64 = (DELAY * 1e9) as u64;
+const _: () = assert!(ROWS == 1024 && NOISE_BLOCK_NANOSECONDS == 160_000_000);
+
+/// Lengthens `line` so that `size` frames from `at` on exist.
+fn grow(line: &mut Timeline, at: u64, size: usize) {
+    let end = at + size as u64;
+    if end > line.end() {
+        line.extend((end - line.end()) as usize);
+    }
+}
+
+/// Power of each bin, averaged over its neighbours. What lies outside counts as 0.
+fn smooth_power(frame: &[Complex<f32>], power: &mut [f32]) {
+    let width = (2 * POWER_REACH + 1) as f32;
+    for (i, p) in power.iter_mut().enumerate() {
+        let near = i.saturating_sub(POWER_REACH)..(i + POWER_REACH + 1).min(frame.len());
+        *p = frame[near].iter().map(|f| f.norm_sqr()).sum::<f32>() / width;
+    }
+}
+
+/// White noise that is the same on every machine: only its phases count, so uniform samples do.
+fn noise_block(n: usize) -> Vec<f32> {
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    (0..n)
+        .map(|_| {
+            // xorshift64* (Vigna 2016)
+            state ^= state >> 12;
+            state ^= state << 25;
+            state ^= state >> 27;
+            let bits = state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 40;
+            bits as f32 / (1u32 << 23) as f32 - 1.0
+        })
+        .collect()
+}

@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Framing, windows, transforms and the buffers between them; nothing here allocates after `new`.
+
+use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
+use rustfft::num_complex::Complex;
+use std::sync::Arc;
+
+/// The even product of 2, 3 and 5 that is nearest to `target`: a length that the FFT likes.
+pub fn fast_size(target: f64) -> usize {
+    let smooth = |mut n: usize| {
+        for p in [2, 3, 5] {
+            while n.is_multiple_of(p) {
+                n /= p;
+            }
+        }
+        n == 1
+    };
+    let centre = (target / 2.0).round().max(1.0) as usize;
+    let half = (0..centre)
+        .flat_map(|d| [centre + d, centre - d])
+        .find(|&n| smooth(n))
+        .unwrap_or(1);
+    2 * half
+}
+
+/// Square root of a periodic Hann window of `n` samples; at 50 % overlap its squares add up to 1.
+pub fn sqrt_hann(n: usize) -> Vec<f32> {
+    (0..n)
+        .map(|i| (std::f64::consts::PI * i as f64 / n as f64).sin() as f32)
+        .collect()
+}
+
+/// Windowed real FFT.
+pub struct Forward {
+    plan: Arc<dyn RealToComplex<f32>>,
+    window: Vec<f32>,
+    time: Vec<f32>,
+    scratch: Vec<Complex<f32>>,
+    bins: Vec<Complex<f32>>,
+}
+
+impl Forward {
+    /// A transform of `n` samples under [`sqrt_hann`].
+    pub fn new(n: usize) -> Self {
+        let plan = RealFftPlanner::<f32>::new().plan_fft_forward(n);
+        Forward {
+            window: sqrt_hann(n),
+            time: plan.make_input_vec(),
+            scratch: plan.make_scratch_vec(),
+            bins: plan.make_output_vec(),
+            plan,
+        }
+    }
+
+    /// The `n / 2 + 1` bins of `samples`, of which there must be `n`.
+    pub fn transform(&mut self, samples: &[f32]) -> &[Complex<f32>] {
+        for ((t, s), w) in self.time.iter_mut().zip(samples).zip(&self.window) {
+            *t = s * w;
+        }
+        let done =
+            self.plan
+                .process_with_scratch(&mut self.time, &mut self.bins, &mut self.scratch);
+        debug_assert!(done.is_ok());
+        &self.bins
+    }
+}
+
+/// Inverse real FFT, windowed for overlap-add.
+pub struct Inverse {
+    plan: Arc<dyn ComplexToReal<f32>>,
+    window: Vec<f32>,
+    time: Vec<f32>,
+    scratch: Vec<Complex<f32>>,
+    bins: Vec<Complex<f32>>,
+}
+
+impl Inverse {
+    /// A transform to `n` samples, scaled so that it undoes [`Forward`] but for the windows.
+    pub fn new(n: usize) -> Self {
+        let plan = RealFftPlanner::<f32>::new().plan_fft_inverse(n);
+        Inverse {
+            window: sqrt_hann(n).iter().map(|w| w / n as f32).collect(),
+            bins: plan.make_input_vec(),
+            scratch: plan.make_scratch_vec(),
+            time: plan.make_output_vec(),
+            plan,
+        }
+    }
+
+    /// Adds the samples of a spectrum to `sum`, which holds `n`. `fill` gets the `n / 2 + 1` bins, all 0, to write to.
+    pub fn add_to(&mut self, sum: &mut [f32], fill: impl FnOnce(&mut [Complex<f32>])) {
+        self.bins.fill(Complex::ZERO);
+        fill(&mut self.bins);
+        // A real signal has real first and last bins; the transform refuses anything else.
+        if let [first, .., last] = &mut self.bins[..] {
+            first.im = 0.0;
+            last.im = 0.0;
+        }
+        let done =
+            self.plan
+                .process_with_scratch(&mut self.bins, &mut self.time, &mut self.scratch);
+        debug_assert!(done.is_ok());
+        for ((s, t), w) in sum.iter_mut().zip(&self.time).zip(&self.window) {
+            *s += t * w;
+        }
+    }
+}
+
+/// The latest stretch of a signal, addressed by frame number since the start.
+///
+/// What lies outside the stretch cannot be reached; what was never written is 0.
+pub struct Timeline {
+    samples: Vec<f32>,
+    /// Number of the frame at `samples[0]`.
+    first: u64,
+    /// Frames that are kept before the newest one.
+    keep: usize,
+    used: usize,
+}
+
+impl Timeline {
+    /// Keeps at least `keep` frames behind the newest.
+    pub fn new(keep: usize) -> Self {
+        // Twice the room, so that old frames are moved out of the way only once in `keep` frames.
+        Timeline {
+            samples: vec![0.0; 2 * keep],
+            first: 0,
+            keep,
+            used: 0,
+        }
+    }
+
+    /// Empties the line; the next frame gets number 0.
+    pub fn reset(&mut self) {
+        self.samples.fill(0.0);
+        self.first = 0;
+        self.used = 0;
+    }
+
+    /// Number of the frame after the newest.
+    pub fn end(&self) -> u64 {
+        self.first + self.used as u64
+    }
+
+    /// Lengthens the line by `n <= keep` frames of 0 and returns them to be written.
+    pub fn extend(&mut self, n: usize) -> &mut [f32] {
+        if self.used + n > self.samples.len() {
+            let stay = (self.keep - n).min(self.used);
+            self.samples.copy_within(self.used - stay..self.used, 0);
+            self.first += (self.used - stay) as u64;
+            self.used = stay;
+        }
+        let at = self.used;
+        self.used += n;
+        let new = &mut self.samples[at..at + n];
+        new.fill(0.0);
+        new
+    }
+
+    /// `n` frames from number `from` on.
+    pub fn range(&self, from: u64, n: usize) -> &[f32] {
+        let at = (from - self.first) as usize;
+        &self.samples[at..at + n]
+    }
+
+    /// The same, to be added to.
+    pub fn range_mut(&mut self, from: u64, n: usize) -> &mut [f32] {
+        let at = (from - self.first) as usize;
+        &mut self.samples[at..at + n]
+    }
+}
+
+/// A sample that arithmetic is safe with: 0 for what is not finite or too small to matter, and bounded.
+pub fn clean(sample: f32) -> f32 {
+    let size = sample.abs();
+    // NaN fails both comparisons. 1e9 leaves room for squares and sums of squares in f32.
+    if size > 1e-20 && size < f32::INFINITY {
+        sample.clamp(-1e9, 1e9)
+    } else {
+        0.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fast_sizes_are_even_and_near() {
+        for rate in [
+            8_000, 11_025, 16_000, 22_050, 37_800, 44_100, 48_000, 96_000, 192_000,
+        ] {
+            for seconds in [0.128, 1024.0 / 48_000.0] {
+                let target = seconds * rate as f64;
+                let size = fast_size(target);
+                assert!(
+                    size % 2 == 0 && (size as f64 / target - 1.0).abs() < 0.05,
+                    "{rate} Hz: {size} for {target}"
+                );
+            }
+        }
+        assert_eq!(fast_size(6144.0), 6144);
+    }
+
+    #[test]
+    fn forward_then_inverse_gives_the_signal_back() {
+        let n = 64;
+        let signal: Vec<f32> = (0..256).map(|i| (i as f32 * 0.37).sin()).collect();
+        let (mut forward, mut inverse) = (Forward::new(n), Inverse::new(n));
+        let mut sum = vec![0.0; signal.len()];
+        for at in (0..=signal.len() - n).step_by(n / 2) {
+            let bins = forward.transform(&signal[at..at + n]).to_vec();
+            inverse.add_to(&mut sum[at..at + n], |b| b.copy_from_slice(&bins));
+        }
+        for i in n / 2..signal.len() - n / 2 {
+            assert!(
+                (sum[i] - signal[i]).abs() < 1e-5,
+                "sample {i}: {} for {}",
+                sum[i],
+                signal[i]
+            );
+        }
+    }
+
+    #[test]
+    fn timeline_keeps_what_it_promises() {
+        let mut line = Timeline::new(10);
+        for frame in 0..95u64 {
+            line.extend(1)[0] = frame as f32;
+            let from = frame.saturating_sub(8);
+            let want: Vec<f32> = (from..=frame).map(|f| f as f32).collect();
+            assert_eq!(line.range(from, want.len()), want);
+        }
+    }
+
+    #[test]
+    fn clean_bounds_everything() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e-40] {
+            assert_eq!(clean(bad), 0.0);
+        }
+        assert_eq!(clean(-3e38), -1e9);
+        assert_eq!(clean(0.25), 0.25);
+    }
+}
