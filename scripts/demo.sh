@@ -64,7 +64,7 @@ expect() {
     fi
     printf '%-20s  %s\n' "$what" "$told"
     if [ "$got" != "$expected" ]; then
-        echo "                      ^ WRONG, expected: $expected" >&2
+        printf "%22s^ WRONG, expected: %s\n" "" "$expected"
         failures=$((failures + 1))
     fi
 }
