@@ -13,7 +13,7 @@ import gi
 gi.require_version("Gst", "1.0")
 from gi.repository import GLib, Gst  # noqa: E402
 
-FIELDS = ("state", "timestamp", "score", "log10-p", "window", "speed", "payload")
+FIELDS = ("state", "timestamp", "score", "log10-p", "window", "speed")
 
 
 def main(source, key_file):

@@ -35,9 +35,6 @@ fn describe(message: &gst::StructureRef) -> String {
     if let Ok(speed) = message.get::<f64>("speed") {
         line += &format!(", speed {speed:.4}");
     }
-    if let Ok(payload) = message.get::<String>("payload") {
-        line += &format!(", payload {payload}");
-    }
     line
 }
 
