@@ -1,0 +1,30 @@
+# `make` lists what can be done here. Longer recipes are in scripts/.
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+
+.DEFAULT_GOAL := help
+.PHONY: help deps build demo test check clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
+
+deps: ## install the missing Debian packages: compiler, GStreamer, its plugins and headers
+	@scripts/deps.sh
+
+build: deps ## build the plugin, target/release/libgstwm.so
+	cargo build --release
+
+demo: build ## mark two recordings, send them through MP3 at 64 kbit/s, find the mark
+	@scripts/demo.sh
+
+# GStreamer writes its list of plugins first, so that a warning of someone else's plugin cannot stop a test.
+test: export GST_REGISTRY := $(TARGET)/test-registry.bin
+test: deps ## run all tests
+	gst-inspect-1.0 > /dev/null
+	G_DEBUG=fatal_warnings cargo test --workspace
+
+check: deps ## check formatting and lints
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+clean: ## remove everything that was built
+	cargo clean
