@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From received audio to found, present and lost.
 
-use super::format::{Carrier, ConfigError, RowClock, check_stream};
+use super::correlation::{Correlator, SLOT, Slot, SpeedMap};
+use super::downmix::Downmix;
+use super::format::{CYCLE, Carrier, ConfigError, ROW_NANOSECONDS, RowClock, check_stream};
 use super::key::Key;
+use super::search::{LocalClock, SPEED_STEP, Search};
+use super::tracker::{Tracked, Tracker};
+
+/// Frames of audio are taken in pieces of this many seconds.
+const BLOCK: f64 = 0.01;
 
 /// What a [`Detector`] listens to and for.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,8 +82,48 @@ pub struct DetectorStats {
 }
 
 /// Finds the mark of one key in a stream of audio.
+///
+/// ```
+/// use gstwm::watermark::{Carrier, Detector, DetectorConfig, Key, RowClock};
+/// let config = DetectorConfig {
+///     sample_rate: 16_000,
+///     channels: 1,
+///     carrier: Carrier::Programme,
+///     row_clock: RowClock::Stream,
+///     clock_tolerance: 120.0,
+///     false_alarms_per_hour: 1e-4,
+///     max_speed_deviation: 0.1,
+///     interval: 1.0,
+/// };
+/// let mut detector = Detector::new(&config, &Key::parse("a passphrase")?)?;
+/// detector.push(&[0.0; 16_000], &mut |report| panic!("silence is not marked: {report:?}"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Detector {
-    config: DetectorConfig,
+    channels: usize,
+    block: usize,
+    downmix: Downmix,
+    mix: Vec<f32>,
+    correlator: Correlator,
+    judge: Judge,
+}
+
+/// What happens to a slot once it is there.
+struct Judge {
+    rate: f64,
+    interval: f64,
+    row_clock: RowClock,
+    clock: LocalClock,
+    /// Seconds into a row at which the first frame lies, on the detector's clock.
+    maps: Vec<SpeedMap>,
+    search: Search,
+    tracker: Tracker,
+    tracked: Option<Tracked>,
+    searching: bool,
+    last_report: f64,
+    found: u64,
+    highest: f64,
+    frames: u64,
 }
 
 impl Detector {
@@ -85,47 +132,231 @@ impl Detector {
     /// # Errors
     /// A setting out of its range.
     pub fn new(config: &DetectorConfig, key: &Key) -> Result<Self, ConfigError> {
-        check_stream(config.sample_rate, config.channels)?;
-        let _ = key;
+        check(config)?;
+        let rate = config.sample_rate as f64;
+        let block = (BLOCK * rate) as usize;
+        let steps = (config.max_speed_deviation / 100.0 / SPEED_STEP).round() as i32;
+        let correlator = Correlator::new(
+            config.sample_rate,
+            config.max_speed_deviation / 100.0,
+            block,
+        );
+        let speed = |step| 1.0 + step as f64 * SPEED_STEP;
+        let maps: Vec<_> = (-steps..=steps)
+            .map(|step| SpeedMap::new(speed(step), config.sample_rate, &correlator))
+            .collect();
+        let search = Search::new(
+            key.signs(),
+            config.row_clock,
+            config.clock_tolerance,
+            maps.len(),
+            steps as usize,
+            config.false_alarms_per_hour,
+        );
         Ok(Detector {
-            config: config.clone(),
+            channels: config.channels,
+            block,
+            downmix: Downmix::new(config.sample_rate, config.channels),
+            mix: vec![0.0; block],
+            correlator,
+            judge: Judge {
+                rate,
+                interval: config.interval,
+                row_clock: config.row_clock,
+                clock: LocalClock { first_row: 0 },
+                maps,
+                search,
+                tracker: Tracker::new(key.signs(), config.row_clock),
+                tracked: None,
+                searching: true,
+                last_report: 0.0,
+                found: 0,
+                highest: 0.0,
+                frames: 0,
+            },
         })
     }
 
     /// Takes interleaved frames and calls `report` for whatever they reveal. Samples that are not finite count as 0.
     pub fn push(&mut self, input: &[f32], report: &mut dyn FnMut(&Detection)) {
-        debug_assert_eq!(input.len() % self.config.channels, 0);
-        let _ = report;
+        debug_assert_eq!(input.len() % self.channels, 0);
+        for piece in input.chunks(self.block * self.channels) {
+            let mix = &mut self.mix[..piece.len() / self.channels];
+            self.downmix.mix(piece, mix);
+            self.judge.frames += mix.len() as u64;
+            self.correlator
+                .push(mix, |slot| self.judge.take(slot, report));
+        }
     }
 
-    /// Tells that no more audio follows for now: evaluates what the last hop left over.
+    /// Tells that no more audio follows for now: evaluates what the last slot left over.
     pub fn finish(&mut self, report: &mut dyn FnMut(&Detection)) {
-        let _ = report;
+        self.correlator.finish(|slot| self.judge.take(slot, report));
     }
 
     /// Forgets all audio. The next input frame is at `nanoseconds` of the detector's own clock,
     /// which counts for [`RowClock::Utc`] only.
     pub fn reset(&mut self, nanoseconds: u64) {
-        let _ = nanoseconds;
+        self.downmix.reset();
+        self.correlator.reset();
+        let judge = &mut self.judge;
+        judge.clock.first_row = match judge.row_clock {
+            RowClock::Stream => 0,
+            RowClock::Utc => (nanoseconds / ROW_NANOSECONDS) as i64,
+        };
+        judge.search.reset(judge.clock);
+        judge.tracked = None;
+        judge.searching = true;
+        judge.last_report = 0.0;
+        judge.highest = 0.0;
+        judge.frames = 0;
     }
 
     /// Seconds between two reports that the mark is still present.
     pub fn set_interval(&mut self, seconds: f64) {
-        self.config.interval = seconds.max(0.1);
+        self.judge.interval = seconds.max(0.1);
     }
 
     /// Whether the mark is there now.
     pub fn is_present(&self) -> bool {
-        false
+        self.judge.tracked.is_some()
     }
 
     /// Latest score: of the tracked mark while it is present, else the highest of all hypotheses.
     pub fn score(&self) -> f64 {
-        0.0
+        self.judge
+            .tracked
+            .map_or(self.judge.search.highest(), |tracked| tracked.score)
     }
 
     /// Figures about the work so far.
     pub fn stats(&self) -> DetectorStats {
-        DetectorStats::default()
+        let Judge { search, maps, .. } = &self.judge;
+        DetectorStats {
+            frames: self.judge.frames,
+            hypotheses_per_hour: search.hypotheses_per_hour(),
+            threshold: search.threshold(maps.len() / 2),
+            speeds: maps.len(),
+            highest_score: self.judge.highest.max(search.highest()),
+            found: self.judge.found,
+        }
     }
+}
+
+impl Judge {
+    fn take(&mut self, slot: Slot, report: &mut dyn FnMut(&Detection)) {
+        let seconds = slot.middle / self.rate;
+        if let Some(was) = self.tracked {
+            let tracked = self
+                .tracker
+                .push(seconds, slot.sums, &self.maps, self.clock);
+            if tracked.gone {
+                report(&self.detection(DetectionState::Lost, &was, seconds));
+                self.tracked = None;
+            } else {
+                self.tracked = Some(tracked);
+                self.highest = self.highest.max(tracked.score);
+            }
+            self.search_while(tracked.doubtful);
+        }
+        if self.searching {
+            self.search(seconds, &slot, report);
+        }
+        match self.tracked {
+            Some(tracked) if seconds - self.last_report >= self.interval - 0.5 * SLOT => {
+                self.last_report = seconds;
+                report(&self.detection(DetectionState::Present, &tracked, seconds));
+            }
+            _ => (),
+        }
+    }
+
+    /// Starts the search afresh, or stops it.
+    fn search_while(&mut self, wanted: bool) {
+        if wanted && !self.searching {
+            self.search.reset(self.clock);
+        }
+        self.searching = wanted;
+    }
+
+    fn search(&mut self, seconds: f64, slot: &Slot, report: &mut dyn FnMut(&Detection)) {
+        let Some(found) = self.search.push(seconds, slot.sums, &self.maps) else {
+            return;
+        };
+        self.highest = self.highest.max(found.score);
+        let (maps, clock) = (&self.maps, self.clock);
+        if self.tracked.is_some()
+            && self
+                .tracker
+                .follows(&found, &self.search, maps, clock, seconds)
+        {
+            return;
+        }
+        self.tracker
+            .acquire(&found, &self.search, maps, clock, seconds);
+        let tracked = self.tracker.tracked();
+        // A jump within marked programme is not a new mark: the next report names the new position.
+        if self.tracked.replace(tracked).is_none() {
+            self.found += 1;
+            self.last_report = seconds;
+            report(&self.detection(DetectionState::Found, &tracked, seconds));
+        }
+        self.searching = false;
+    }
+
+    /// A report about evidence that ends with the slot whose middle is at `seconds`.
+    fn detection(&self, state: DetectionState, tracked: &Tracked, seconds: f64) -> Detection {
+        let end = seconds + 0.5 * SLOT;
+        let start = (end - tracked.seconds).max(0.0);
+        let speed = self.maps[tracked.speed].speed;
+        let position = start * speed
+            + tracked.place as f64 * SLOT
+            + (self.clock.first_row as f64 * ROW_NANOSECONDS as f64 * 1e-9) % CYCLE;
+        Detection {
+            state,
+            score: tracked.score,
+            log10_p: self.search.log10_alarms(tracked.score, tracked.speed),
+            window: tracked.seconds,
+            speed,
+            start: (start * self.rate) as u64,
+            end: (end * self.rate) as u64,
+            watermark_time: position.rem_euclid(CYCLE),
+        }
+    }
+}
+
+fn check(config: &DetectorConfig) -> Result<(), ConfigError> {
+    check_stream(config.sample_rate, config.channels)?;
+    let checks = [
+        (
+            "false-alarms-per-hour",
+            config.false_alarms_per_hour,
+            1e-30..=3600.0,
+            "1e-30 to 3600",
+        ),
+        (
+            "max-speed-deviation",
+            config.max_speed_deviation,
+            0.0..=6.0,
+            "0 to 6 percent",
+        ),
+        (
+            "interval",
+            config.interval,
+            0.1..=f64::MAX,
+            "at least 0.1 s",
+        ),
+        (
+            "clock-tolerance",
+            config.clock_tolerance,
+            0.0..=86_400.0,
+            "0 to 86400 s",
+        ),
+    ];
+    for (name, value, range, text) in checks {
+        if !range.contains(&value) {
+            return Err(ConfigError::Setting(name, value, text));
+        }
+    }
+    Ok(())
 }

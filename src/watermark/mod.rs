@@ -6,14 +6,19 @@
 //! and allocates, `process` and `push` neither allocate nor panic, whatever the samples are and
 //! however they are cut into pieces.
 
+mod bound;
 mod carrier;
+mod correlation;
 pub mod detector;
 mod downmix;
 pub mod embedder;
+mod evidence;
 pub mod format;
 pub mod key;
 mod masking;
+mod search;
 mod spectrum;
+mod tracker;
 
 pub use detector::{Detection, DetectionState, Detector, DetectorConfig};
 pub use embedder::{Embedder, EmbedderConfig};

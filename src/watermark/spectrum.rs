@@ -5,10 +5,10 @@ use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
 use rustfft::num_complex::Complex;
 use std::sync::Arc;
 
-/// The even product of 2, 3 and 5 that is nearest to `target`: a length that the FFT likes.
+/// The even product of 2, 3, 5 and 7 that is nearest to `target`: a length that the FFT likes.
 pub fn fast_size(target: f64) -> usize {
     let smooth = |mut n: usize| {
-        for p in [2, 3, 5] {
+        for p in [2, 3, 5, 7] {
             while n.is_multiple_of(p) {
                 n /= p;
             }
