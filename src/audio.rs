@@ -96,8 +96,8 @@ impl Samples {
         }
     }
 
-    /// Converts as many samples as `samples` holds.
-    pub fn to_f32(&mut self, bytes: &[u8], samples: &mut [f32]) {
+    /// Converts to what the core analyses, as many samples as `samples` holds.
+    pub fn analyse(&mut self, bytes: &[u8], samples: &mut [f32]) {
         self.unpack(bytes);
         if self.format.is_float() {
             for (sample, bytes) in samples.iter_mut().zip(self.unpacked.as_chunks().0) {
@@ -177,6 +177,7 @@ mod tests {
 
     /// Bytes of integer samples, made without GStreamer.
     fn integer_bytes(format: AudioFormat, values: &[i64]) -> Vec<u8> {
+        gst::init().unwrap();
         let info = gst_audio::AudioFormatInfo::from_format(format);
         let width = (info.width() / 8) as usize;
         let bytes = |v: &i64| {
@@ -223,7 +224,7 @@ mod tests {
         for (format, depth) in INTEGERS {
             let half = 1i64 << (depth - 2);
             let mut out = [0.0; 4];
-            samples(format).to_f32(
+            samples(format).analyse(
                 &integer_bytes(format, &[half, -half, -2 * half, 0]),
                 &mut out,
             );
@@ -253,7 +254,7 @@ mod tests {
             assert_eq!(bytes[..4], to_bytes(0.75));
             assert_eq!(bytes[4..8], to_bytes(-0.0));
             let mut out = [0.0; 6];
-            samples(format).to_f32(&bytes, &mut out);
+            samples(format).analyse(&bytes, &mut out);
             assert!(out[2].is_nan());
             assert_eq!(out[3..5], [f32::INFINITY, 1.75]);
             assert_eq!(

@@ -37,6 +37,12 @@ impl FrameClock {
         }
     }
 
+    /// Frames that have arrived.
+    #[cfg(test)]
+    pub fn arrived(&self) -> u64 {
+        self.frames
+    }
+
     /// Counts frames that have arrived.
     pub fn advance(&mut self, frames: u64) {
         self.frames += frames;

@@ -22,6 +22,8 @@ static CAT: Lazy<gst::DebugCategory> = Lazy::new(|| {
 });
 
 const DEFAULT_CLOCK_TOLERANCE: gst::ClockTime = gst::ClockTime::from_seconds(120);
+/// Each second of it is ten more rows to search.
+const LARGEST_CLOCK_TOLERANCE: gst::ClockTime = gst::ClockTime::from_seconds(3600);
 const DEFAULT_FALSE_ALARMS_PER_HOUR: f64 = 1e-4;
 const DEFAULT_MAX_SPEED_DEVIATION: f64 = 0.1;
 const DEFAULT_INTERVAL: gst::ClockTime = gst::ClockTime::SECOND;
@@ -224,8 +226,8 @@ fn search_properties() -> [glib::ParamSpec; 3] {
     [
         glib::ParamSpecUInt64::builder("clock-tolerance")
             .nick("Clock tolerance")
-            .blurb("Time in ns by which the system's clock may be wrong (for row-clock=utc)")
-            .maximum(u64::MAX - 1)
+            .blurb("Time in ns by which the system's clock may be wrong, up to an hour (for row-clock=utc)")
+            .maximum(LARGEST_CLOCK_TOLERANCE.nseconds())
             .default_value(DEFAULT_CLOCK_TOLERANCE.nseconds())
             .mutable_ready()
             .build(),

@@ -16,7 +16,7 @@
 //! | `key-file` | string | path of a file whose first line is the key; set this or `key` |
 //! | `carrier` | `programme` | what `wmembed` adds: `programme` or `noise` |
 //! | `row-clock` | `stream` | what counts the rows of the key in `wmembed`: `stream` time, or real time (`utc`) |
-//! | `clock-tolerance` | 120 s | ns by which the system's clock may be wrong, for `row-clock=utc` |
+//! | `clock-tolerance` | 120 s | ns, at most an hour: how far the system's clock may be off, for `row-clock=utc` |
 //! | `false-alarms-per-hour` | 0.0001 | false alarms in an hour of unmarked audio that are acceptable |
 //! | `max-speed-deviation` | 0.1 | percent, 0 to 6: how far the playing speed may be off |
 //! | `interval` | 1 s | ns, at least 100 ms: how often `present` is repeated |
@@ -26,7 +26,7 @@
 //! | `stats` | | read-only: structure of figures about the search, see below |
 //!
 //! Those up to `max-speed-deviation` can be set in the states NULL and READY only. A missing or useless key is an
-//! error when the element goes to PAUSED.
+//! error when the element goes to PAUSED. A key on a command line can be seen by others: prefer `key-file` there.
 //!
 //! # Messages
 //! An element message named `wmdetect` tells when the mark is found, still present, or lost:

@@ -93,7 +93,7 @@ impl Stream {
         for bytes in map.chunks(CHUNK * self.info.bpf() as usize) {
             let frames = bytes.len() / self.info.bpf() as usize;
             let samples = frames * self.info.channels() as usize;
-            self.samples.to_f32(bytes, &mut self.input[..samples]);
+            self.samples.analyse(bytes, &mut self.input[..samples]);
             self.feed(frames, reports);
         }
         Ok(())
@@ -234,4 +234,148 @@ fn report(detection: &Detection, run: &Run, present: &mut Option<Detection>) -> 
 
 fn nanoseconds(seconds: f64) -> u64 {
     (seconds * 1e9).round() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watermark::{Carrier, RowClock};
+
+    fn detection(state: DetectionState) -> Detection {
+        Detection {
+            state,
+            score: 9.0,
+            log10_p: -6.0,
+            window: 0.8,
+            speed: 1.001,
+            start: 16_000,
+            end: 24_000,
+            watermark_time: 12.5,
+        }
+    }
+
+    fn run(base: Option<gst::ClockTime>) -> Run {
+        gst::init().unwrap();
+        let mut segment = Segment::new();
+        segment.set_start(gst::ClockTime::from_seconds(10));
+        segment.set_time(gst::ClockTime::from_seconds(30));
+        segment.set_base(gst::ClockTime::from_seconds(50));
+        Run {
+            clock: FrameClock::new(16_000, base),
+            segment: Some(segment),
+        }
+    }
+
+    #[test]
+    fn every_time_is_that_of_the_start_of_the_evidence() {
+        let run = run(Some(gst::ClockTime::from_seconds(14)));
+        let mut present = None;
+        let s = report(&detection(DetectionState::Found), &run, &mut present);
+        assert_eq!(s.name(), "wmdetect");
+        assert_eq!(s.get::<&str>("state"), Ok("found"));
+        assert_eq!(s.get::<f64>("score"), Ok(9.0));
+        assert_eq!(s.get::<f64>("log10-p"), Ok(-6.0));
+        assert_eq!(s.get::<f64>("speed"), Ok(1.001));
+        let nanoseconds = [
+            ("window", 800_000_000),
+            ("watermark-time", 12_500_000_000),
+            ("timestamp", 15_000_000_000),
+            ("stream-time", 35_000_000_000),
+            ("running-time", 55_000_000_000),
+            ("duration", 500_000_000),
+        ];
+        for (field, value) in nanoseconds {
+            assert_eq!(s.get::<u64>(field), Ok(value), "{field}");
+        }
+        assert_eq!(s.n_fields(), 4 + nanoseconds.len());
+        assert!(present.is_some());
+        report(&detection(DetectionState::Lost), &run, &mut present);
+        assert!(present.is_none());
+    }
+
+    #[test]
+    fn a_time_that_does_not_exist_is_left_out() {
+        let run = run(None);
+        let s = report(&detection(DetectionState::Present), &run, &mut None);
+        for field in ["timestamp", "stream-time", "running-time"] {
+            assert!(!s.has_field(field), "{field}");
+        }
+        assert_eq!(s.get::<u64>("duration"), Ok(500_000_000));
+    }
+
+    #[test]
+    fn the_end_of_the_cycle_is_its_start() {
+        let end = Detection {
+            watermark_time: format::CYCLE - 1e-12,
+            ..detection(DetectionState::Found)
+        };
+        let s = report(&end, &run(None), &mut None);
+        assert_eq!(s.get::<u64>("watermark-time"), Ok(0));
+    }
+
+    fn stream() -> Stream {
+        gst::init().unwrap();
+        let format = gst_audio::AudioFormat::S16le;
+        let info = gst_audio::AudioInfo::builder(format, 16_000, 1)
+            .build()
+            .unwrap();
+        let config = DetectorConfig {
+            sample_rate: 16_000,
+            channels: 1,
+            carrier: Carrier::Programme,
+            row_clock: RowClock::Stream,
+            clock_tolerance: 120.0,
+            false_alarms_per_hour: 1e-4,
+            max_speed_deviation: 0.0,
+            interval: 1.0,
+        };
+        Stream::new(&info, &config, &Key::from_bytes([1; 32])).unwrap()
+    }
+
+    /// Pushes a second of silence at `start` milliseconds, returns the frames taken since the last break.
+    fn push(stream: &mut Stream, start: u64, reports: &mut Vec<gst::Structure>) -> u64 {
+        let mut buffer = gst::Buffer::from_slice(vec![0; 32_000]);
+        let pts = gst::ClockTime::from_mseconds(start);
+        buffer.get_mut().unwrap().set_pts(pts);
+        stream.push(&buffer, None, reports).unwrap();
+        stream.run.as_ref().unwrap().clock.arrived()
+    }
+
+    #[test]
+    fn short_gaps_are_bridged_and_long_ones_start_afresh() {
+        let (mut stream, mut reports) = (stream(), Vec::new());
+        assert_eq!(push(&mut stream, 0, &mut reports), 16_000);
+        assert_eq!(push(&mut stream, 1_030, &mut reports), 32_000, "jitter");
+        assert_eq!(
+            push(&mut stream, 2_500, &mut reports),
+            56_000,
+            "half a second missing"
+        );
+        assert_eq!(
+            push(&mut stream, 9_000, &mut reports),
+            16_000,
+            "too much missing"
+        );
+        assert_eq!(push(&mut stream, 3_000, &mut reports), 16_000, "backwards");
+        let ms = gst::ClockTime::from_mseconds;
+        stream.gap(ms(4_000), Some(ms(200)), &mut reports);
+        stream.gap(ms(4_200), Some(ms(200)), &mut reports);
+        assert_eq!(push(&mut stream, 4_400, &mut reports), 38_400, "gap events");
+        stream.gap(ms(5_400), Some(ms(2_000)), &mut reports);
+        assert!(stream.run.is_none(), "a long gap event");
+    }
+
+    #[test]
+    fn a_break_while_present_ends_in_lost() {
+        let (mut stream, mut reports) = (stream(), Vec::new());
+        push(&mut stream, 0, &mut reports);
+        reports.clear();
+        stream.present = Some(detection(DetectionState::Present));
+        stream.forget(&mut reports);
+        assert_eq!(reports.len(), 1);
+        assert_eq!(reports[0].get::<&str>("state"), Ok("lost"));
+        assert!(!stream.is_present());
+        stream.forget(&mut reports);
+        assert_eq!(reports.len(), 1);
+    }
 }

@@ -23,7 +23,8 @@
 //! | `latency` | ns | read-only: time by which audio leaves later than it came |
 //!
 //! The first four, and `lookahead`, can be set in the states NULL and READY only. A missing or useless
-//! key is an error when the element goes to PAUSED.
+//! key is an error when the element goes to PAUSED. A key on a command line can be seen by others: prefer
+//! `key-file` there.
 //!
 //! # Latency
 //! The element answers the LATENCY query and posts a LATENCY message when the figure changes, which is when

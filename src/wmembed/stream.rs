@@ -167,12 +167,11 @@ impl Stream {
                 let end = frames.min(start + CHUNK);
                 let samples = (end - start) * self.info.channels() as usize;
                 let audio = audio.map(|audio| &audio[start * bpf..end * bpf]);
-                self.held.extend(audio.into_iter().flatten());
+                self.held.extend(audio.unwrap_or_default());
+                let input = &mut self.input[..samples];
                 match audio {
-                    Some(audio) if audible => {
-                        self.samples.to_f32(audio, &mut self.input[..samples]);
-                    }
-                    _ => self.input[..samples].fill(0.0),
+                    Some(audio) if audible => self.samples.analyse(audio, input),
+                    _ => input.fill(0.0),
                 }
                 self.embedder
                     .process(&self.input[..samples], &mut self.mark[..samples]);
