@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Settings that embedder and detector share, and must agree on.
+
+use crate::watermark::{Carrier, Key, KeyError, RowClock};
+use gst::glib;
+use gst::prelude::*;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What is added to the programme.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[enum_type(name = "GstWmCarrier")]
+#[repr(i32)]
+pub enum WmCarrier {
+    #[default]
+    #[enum_value(
+        name = "Programme: the fine structure of the programme itself, 160 ms earlier and later",
+        nick = "programme"
+    )]
+    Programme = 0,
+    #[enum_value(
+        name = "Noise: a block of noise of 160 ms, over and over",
+        nick = "noise"
+    )]
+    Noise = 1,
+}
+
+/// What counts the rows of the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[enum_type(name = "GstWmRowClock")]
+#[repr(i32)]
+pub enum WmRowClock {
+    #[default]
+    #[enum_value(name = "Stream time: the mark repeats after 204.8 s", nick = "stream")]
+    Stream = 0,
+    #[enum_value(name = "Real time (UTC): the mark never repeats", nick = "utc")]
+    Utc = 1,
+}
+
+impl From<WmCarrier> for Carrier {
+    fn from(carrier: WmCarrier) -> Self {
+        match carrier {
+            WmCarrier::Programme => Carrier::Programme,
+            WmCarrier::Noise => Carrier::Noise,
+        }
+    }
+}
+
+impl From<WmRowClock> for RowClock {
+    fn from(clock: WmRowClock) -> Self {
+        match clock {
+            WmRowClock::Stream => RowClock::Stream,
+            WmRowClock::Utc => RowClock::Utc,
+        }
+    }
+}
+
+/// Registers the enumerations, so that `gst-inspect-1.0` lists their values.
+pub(crate) fn register() {
+    for type_ in [WmCarrier::static_type(), WmRowClock::static_type()] {
+        #[cfg(feature = "doc")]
+        type_.mark_as_plugin_api(gst::PluginAPIFlags::empty());
+        let _ = type_;
+    }
+}
+
+/// Locks even if another thread panicked meanwhile: what is behind these locks stays consistent.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether it is too late to set a property: most are read when the element starts.
+pub(crate) fn is_too_late(element: &impl IsA<gst::Element>, pspec: &glib::ParamSpec) -> bool {
+    !pspec.flags().contains(gst::PARAM_FLAG_MUTABLE_PLAYING)
+        && element.current_state() > gst::State::Ready
+}
+
+/// Takes the value of a double property. NaN, which GObject lets through any range, changes nothing.
+pub(crate) fn set_number(number: &mut f64, value: &glib::Value) {
+    let new: f64 = value.get().expect("type checked upstream");
+    if !new.is_nan() {
+        *number = new;
+    }
+}
+
+/// Nanoseconds since 1970 of the system's real-time clock.
+pub(crate) fn unix_time() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// The settings that both elements have. There is no `Debug`: it would show the key.
+#[derive(Clone, Default)]
+pub(crate) struct Shared {
+    key: Option<String>,
+    key_file: Option<String>,
+    pub carrier: WmCarrier,
+    pub row_clock: WmRowClock,
+}
+
+impl Shared {
+    pub fn properties() -> Vec<glib::ParamSpec> {
+        vec![
+            glib::ParamSpecString::builder("key")
+                .nick("Key")
+                .blurb("Secret shared by wmembed and wmdetect: 64 hex digits, or else a passphrase")
+                .write_only()
+                .mutable_ready()
+                .build(),
+            glib::ParamSpecString::builder("key-file")
+                .nick("Key file")
+                .blurb("Path of a file whose first line is the key (instead of the property key)")
+                .mutable_ready()
+                .build(),
+            glib::ParamSpecEnum::builder_with_default("carrier", WmCarrier::default())
+                .nick("Carrier")
+                .blurb("What is added to the programme, the same in wmembed and wmdetect")
+                .mutable_ready()
+                .build(),
+            glib::ParamSpecEnum::builder_with_default("row-clock", WmRowClock::default())
+                .nick("Row clock")
+                .blurb("What counts the rows of the key, the same in wmembed and wmdetect")
+                .mutable_ready()
+                .build(),
+        ]
+    }
+
+    /// Takes the value of one of [`Shared::properties`].
+    pub fn set(&mut self, value: &glib::Value, pspec: &glib::ParamSpec) {
+        let text = || {
+            let text: Option<String> = value.get().expect("type checked upstream");
+            text.filter(|text| !text.is_empty())
+        };
+        match pspec.name() {
+            "key" => self.key = text(),
+            "key-file" => self.key_file = text(),
+            "carrier" => self.carrier = value.get().expect("type checked upstream"),
+            "row-clock" => self.row_clock = value.get().expect("type checked upstream"),
+            name => unreachable!("property {name} is not listed"),
+        }
+    }
+
+    /// The value of one of [`Shared::properties`].
+    pub fn get(&self, pspec: &glib::ParamSpec) -> glib::Value {
+        match pspec.name() {
+            "key-file" => self.key_file.to_value(),
+            "carrier" => self.carrier.to_value(),
+            "row-clock" => self.row_clock.to_value(),
+            name => unreachable!("property {name} is not listed"),
+        }
+    }
+
+    /// The key for `element`, or what to tell the user. Stretching a passphrase takes some 30 ms.
+    pub fn load_key(&self, element: &str) -> Result<Key, gst::ErrorMessage> {
+        match (&self.key, &self.key_file) {
+            (Some(text), None) => Key::parse(text).map_err(|error| {
+                gst::error_msg!(
+                    gst::LibraryError::Settings,
+                    ("{element} cannot use the property key: {error}")
+                )
+            }),
+            (None, Some(path)) => {
+                Key::from_file(path).map_err(|error| file_error(element, path, &error))
+            }
+            (None, None) => Err(gst::error_msg!(
+                gst::LibraryError::Settings,
+                ("{element} needs a key: set the property key (64 hex digits or a passphrase) \
+                     or key-file (a file that holds one)")
+            )),
+            (Some(_), Some(_)) => Err(gst::error_msg!(
+                gst::LibraryError::Settings,
+                ("{element} has two keys: set only one of the properties key and key-file")
+            )),
+        }
+    }
+}
+
+fn file_error(element: &str, path: &str, error: &KeyError) -> gst::ErrorMessage {
+    let text = format!("{element} got no key from key-file \"{path}\": {error}");
+    match error {
+        KeyError::File(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            gst::error_msg!(gst::ResourceError::NotFound, ("{text}"))
+        }
+        KeyError::File(_) => gst::error_msg!(gst::ResourceError::OpenRead, ("{text}")),
+        _ => gst::error_msg!(gst::LibraryError::Settings, ("{text}")),
+    }
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `wmdetect` finds the mark that `wmembed` hid, and passes the audio through as it is.
+//!
+//! ```text
+//! gst-launch-1.0 -m autoaudiosrc ! audioconvert ! audioresample \
+//!     ! wmdetect key="a passphrase" ! fakesink
+//! ```
+//!
+//! It takes raw interleaved audio, integer or float, of 16 bits a sample and more, 8 to 192 kHz, 1 to 64 channels. No
+//! buffer is changed or delayed.
+//!
+//! # Properties
+//! | property | type, default | meaning |
+//! | --- | --- | --- |
+//! | `key` | string | 64 hex digits, or else a passphrase; can be written but not read |
+//! | `key-file` | string | path of a file whose first line is the key; set this or `key` |
+//! | `carrier` | `programme` | what `wmembed` adds: `programme` or `noise` |
+//! | `row-clock` | `stream` | what counts the rows of the key in `wmembed`: `stream` time, or real time (`utc`) |
+//! | `clock-tolerance` | 120 s | ns, at most an hour: how far the system's clock may be off, for `row-clock=utc` |
+//! | `false-alarms-per-hour` | 0.0001 | false alarms in an hour of unmarked audio that are acceptable |
+//! | `max-speed-deviation` | 0.1 | percent, 0 to 6: how far the playing speed may be off |
+//! | `interval` | 1 s | ns, at least 100 ms: how often `present` is repeated |
+//! | `post-messages` | `true` | whether to post element messages |
+//! | `present` | | read-only: whether the mark is there now; notifies of changes |
+//! | `score` | | read-only: latest score; mean 0 and variance 1 on unmarked audio |
+//! | `stats` | | read-only: structure of figures about the search, see below |
+//!
+//! Those up to `max-speed-deviation` can be set in the states NULL and READY only. A missing or useless key is an
+//! error when the element goes to PAUSED. A key on a command line can be seen by others: prefer `key-file` there.
+//!
+//! # Messages
+//! An element message named `wmdetect` tells when the mark is found, still present, or lost:
+//!
+//! | field | type | meaning |
+//! | --- | --- | --- |
+//! | `state` | string | `found`, `present` (once an interval) or `lost` |
+//! | `score` | double | the score z: mean 0 and variance 1 on unmarked audio |
+//! | `log10-p` | double | log10 of the chance of such a score in an hour of unmarked audio, all attempts counted |
+//! | `window` | guint64 | ns of evidence behind the score |
+//! | `speed` | double | playing speed, 1.0 being that of `wmembed` |
+//! | `watermark-time` | guint64 | ns, position of the evidence's start in the marked programme, modulo 204.8 s |
+//! | `timestamp` | guint64 | ns, buffer timestamp of the START of the evidence |
+//! | `stream-time` | guint64 | ns, the same as stream time |
+//! | `running-time` | guint64 | ns, the same as running time |
+//! | `duration` | guint64 | ns from the start to the end of the evidence |
+//!
+//! A time that does not exist is left out. Where the detector has to start afresh (a flush, other caps, a new stream, a jump in time)
+//! while the mark is present, a `lost` with the figures of the latest report closes the account.
+//!
+//! # Stats
+//! `frames` (guint64) taken since the detector last started afresh, `highest-score` (double) since then, `found` (guint64), how often the mark
+//! was found, `threshold` (double), the score that counts as found, `hypotheses-per-hour` (double) and `speeds` (guint) that are searched.
+//!
+//! # Breaks
+//! Up to a second of missing audio counts as silence. After more, or after a jump, the detector starts afresh. Buffers that are
+//! declared gaps or corrupted count as silence. Segments that play backwards are ignored.
+
+use gst::glib;
+use gst::prelude::*;
+
+mod imp;
+mod stream;
+
+glib::wrapper! {
+    /// The element `wmdetect`.
+    pub struct WmDetect(ObjectSubclass<imp::WmDetect>)
+        @extends gst_audio::AudioFilter, gst_base::BaseTransform, gst::Element, gst::Object;
+}
+
+pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    gst::Element::register(
+        Some(plugin),
+        "wmdetect",
+        gst::Rank::NONE,
+        WmDetect::static_type(),
+    )
+}

@@ -1,0 +1,381 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One stream of audio on its way into the detector, and what comes back with times on it.
+
+use crate::audio::{self, CHUNK, Samples};
+use crate::clock::{Arrival, FrameClock};
+use crate::settings;
+use crate::watermark::detector::DetectorStats;
+use crate::watermark::{
+    ConfigError, Detection, DetectionState, Detector, DetectorConfig, Key, format,
+};
+
+/// Missing audio that counts as silence; after more, the detector starts afresh.
+const LONGEST_GAP: gst::ClockTime = gst::ClockTime::SECOND;
+
+type Segment = gst::FormattedSegment<gst::ClockTime>;
+
+/// Audio without a break.
+struct Run {
+    clock: FrameClock,
+    /// The segment of the latest buffer: reports may come when the next one is here already.
+    segment: Option<Segment>,
+}
+
+pub(super) struct Stream {
+    info: gst_audio::AudioInfo,
+    samples: Samples,
+    detector: Detector,
+    run: Option<Run>,
+    /// The latest report, while the mark is present.
+    present: Option<Detection>,
+    input: Vec<f32>,
+}
+
+impl Stream {
+    pub fn new(
+        info: &gst_audio::AudioInfo,
+        config: &DetectorConfig,
+        key: &Key,
+    ) -> Result<Self, ConfigError> {
+        Ok(Stream {
+            info: info.clone(),
+            samples: Samples::new(info),
+            detector: Detector::new(config, key)?,
+            run: None,
+            present: None,
+            input: vec![0.0; CHUNK * config.channels],
+        })
+    }
+
+    pub fn set_interval(&mut self, interval: gst::ClockTime) {
+        self.detector.set_interval(interval.seconds_f64());
+    }
+
+    pub fn is_present(&self) -> bool {
+        self.run.is_some() && self.detector.is_present()
+    }
+
+    pub fn score(&self) -> f64 {
+        self.detector.score()
+    }
+
+    pub fn stats(&self) -> DetectorStats {
+        self.detector.stats()
+    }
+
+    /// Takes a buffer, wherever it lies.
+    pub fn push(
+        &mut self,
+        buffer: &gst::BufferRef,
+        segment: Option<Segment>,
+        reports: &mut Vec<gst::Structure>,
+    ) -> Result<(), gst::ErrorMessage> {
+        use gst::BufferFlags as F;
+        audio::check_size(&self.info, buffer.size())?;
+        self.arrive(buffer, reports);
+        let clock = || FrameClock::new(self.info.rate(), buffer.pts());
+        let run = self.run.get_or_insert_with(|| {
+            self.detector.reset(settings::unix_time());
+            Run {
+                clock: clock(),
+                segment: None,
+            }
+        });
+        run.segment = segment;
+        let frames = buffer.size() / self.info.bpf() as usize;
+        if buffer.flags().intersects(F::GAP | F::CORRUPTED) {
+            self.silence(frames as u64, reports);
+            return Ok(());
+        }
+        let map = buffer
+            .map_readable()
+            .map_err(|_| gst::error_msg!(gst::ResourceError::Read, ("A buffer cannot be read")))?;
+        for bytes in map.chunks(CHUNK * self.info.bpf() as usize) {
+            let frames = bytes.len() / self.info.bpf() as usize;
+            let samples = frames * self.info.channels() as usize;
+            self.samples.analyse(bytes, &mut self.input[..samples]);
+            self.feed(frames, reports);
+        }
+        Ok(())
+    }
+
+    /// Bridges or ends the run where a buffer does not continue it.
+    fn arrive(&mut self, buffer: &gst::BufferRef, reports: &mut Vec<gst::Structure>) {
+        let Some(run) = &self.run else { return };
+        let discont = buffer.flags().contains(gst::BufferFlags::DISCONT);
+        match run.clock.arrival(buffer.pts()) {
+            // Without a timestamp nobody knows how much is missing.
+            Arrival::Continues if !(discont && buffer.pts().is_none()) => (),
+            Arrival::Missing(time) if time <= LONGEST_GAP => {
+                self.silence(run.clock.frames_in(time), reports);
+            }
+            _ => self.end(reports),
+        }
+    }
+
+    /// Takes a gap event: `duration` from `timestamp` on there is no audio.
+    pub fn gap(
+        &mut self,
+        timestamp: gst::ClockTime,
+        duration: Option<gst::ClockTime>,
+        reports: &mut Vec<gst::Structure>,
+    ) {
+        let Some(run) = &self.run else { return };
+        // Up to its end rather than by its length: many short gaps must not add up their rounding.
+        let until = timestamp.saturating_add(duration.unwrap_or(gst::ClockTime::ZERO));
+        match run.clock.arrival(Some(until)) {
+            Arrival::Missing(time) if time <= LONGEST_GAP => {
+                self.silence(run.clock.frames_in(time), reports);
+            }
+            Arrival::Missing(_) => self.end(reports),
+            // If time jumps, the next buffer tells.
+            Arrival::Continues | Arrival::Elsewhere => (),
+        }
+    }
+
+    /// Evaluates what is left, since no audio follows for now.
+    pub fn finish(&mut self, reports: &mut Vec<gst::Structure>) {
+        let Stream {
+            detector,
+            run: Some(run),
+            present,
+            ..
+        } = self
+        else {
+            return;
+        };
+        detector.finish(&mut |detection| reports.push(report(detection, run, present)));
+    }
+
+    /// Ends the run; what follows has nothing to do with it.
+    pub fn end(&mut self, reports: &mut Vec<gst::Structure>) {
+        self.finish(reports);
+        self.forget(reports);
+    }
+
+    /// The same, without evaluating what is left.
+    pub fn forget(&mut self, reports: &mut Vec<gst::Structure>) {
+        let Some(run) = self.run.take() else { return };
+        if let Some(latest) = self.present.take() {
+            let lost = Detection {
+                state: DetectionState::Lost,
+                ..latest
+            };
+            reports.push(report(&lost, &run, &mut None));
+        }
+        self.detector.reset(settings::unix_time());
+    }
+
+    fn silence(&mut self, mut frames: u64, reports: &mut Vec<gst::Structure>) {
+        self.input.fill(0.0);
+        while frames > 0 {
+            let n = frames.min(CHUNK as u64);
+            self.feed(n as usize, reports);
+            frames -= n;
+        }
+    }
+
+    /// Hands the first `frames` of the input scratch to the detector.
+    fn feed(&mut self, frames: usize, reports: &mut Vec<gst::Structure>) {
+        let Stream {
+            detector,
+            run: Some(run),
+            present,
+            input,
+            info,
+            ..
+        } = self
+        else {
+            return;
+        };
+        run.clock.advance(frames as u64);
+        let input = &input[..frames * info.channels() as usize];
+        detector.push(input, &mut |detection| {
+            reports.push(report(detection, run, present))
+        });
+    }
+}
+
+/// The message about a detection. Every time in it is that of the start of the evidence.
+fn report(detection: &Detection, run: &Run, present: &mut Option<Detection>) -> gst::Structure {
+    let state = match detection.state {
+        DetectionState::Found => "found",
+        DetectionState::Present => "present",
+        DetectionState::Lost => "lost",
+    };
+    *present = (detection.state != DetectionState::Lost).then(|| detection.clone());
+    let timestamp = run.clock.time(detection.start);
+    let segment = run.segment.as_ref();
+    gst::Structure::builder("wmdetect")
+        .field("state", state)
+        .field("score", detection.score)
+        .field("log10-p", detection.log10_p)
+        .field("window", nanoseconds(detection.window))
+        .field("speed", detection.speed)
+        .field(
+            "watermark-time",
+            nanoseconds(detection.watermark_time) % nanoseconds(format::CYCLE),
+        )
+        .field_if_some("timestamp", timestamp)
+        .field_if_some(
+            "stream-time",
+            segment.and_then(|s| s.to_stream_time(timestamp)),
+        )
+        .field_if_some(
+            "running-time",
+            segment.and_then(|s| s.to_running_time(timestamp)),
+        )
+        .field_if_some(
+            "duration",
+            run.clock.duration(detection.start, detection.end),
+        )
+        .build()
+}
+
+fn nanoseconds(seconds: f64) -> u64 {
+    (seconds * 1e9).round() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watermark::{Carrier, RowClock};
+
+    fn detection(state: DetectionState) -> Detection {
+        Detection {
+            state,
+            score: 9.0,
+            log10_p: -6.0,
+            window: 0.8,
+            speed: 1.001,
+            start: 16_000,
+            end: 24_000,
+            watermark_time: 12.5,
+        }
+    }
+
+    fn run(base: Option<gst::ClockTime>) -> Run {
+        gst::init().unwrap();
+        let mut segment = Segment::new();
+        segment.set_start(gst::ClockTime::from_seconds(10));
+        segment.set_time(gst::ClockTime::from_seconds(30));
+        segment.set_base(gst::ClockTime::from_seconds(50));
+        Run {
+            clock: FrameClock::new(16_000, base),
+            segment: Some(segment),
+        }
+    }
+
+    #[test]
+    fn every_time_is_that_of_the_start_of_the_evidence() {
+        let run = run(Some(gst::ClockTime::from_seconds(14)));
+        let mut present = None;
+        let s = report(&detection(DetectionState::Found), &run, &mut present);
+        assert_eq!(s.name(), "wmdetect");
+        assert_eq!(s.get::<&str>("state"), Ok("found"));
+        assert_eq!(s.get::<f64>("score"), Ok(9.0));
+        assert_eq!(s.get::<f64>("log10-p"), Ok(-6.0));
+        assert_eq!(s.get::<f64>("speed"), Ok(1.001));
+        let nanoseconds = [
+            ("window", 800_000_000),
+            ("watermark-time", 12_500_000_000),
+            ("timestamp", 15_000_000_000),
+            ("stream-time", 35_000_000_000),
+            ("running-time", 55_000_000_000),
+            ("duration", 500_000_000),
+        ];
+        for (field, value) in nanoseconds {
+            assert_eq!(s.get::<u64>(field), Ok(value), "{field}");
+        }
+        assert_eq!(s.n_fields(), 4 + nanoseconds.len());
+        assert!(present.is_some());
+        report(&detection(DetectionState::Lost), &run, &mut present);
+        assert!(present.is_none());
+    }
+
+    #[test]
+    fn a_time_that_does_not_exist_is_left_out() {
+        let run = run(None);
+        let s = report(&detection(DetectionState::Present), &run, &mut None);
+        for field in ["timestamp", "stream-time", "running-time"] {
+            assert!(!s.has_field(field), "{field}");
+        }
+        assert_eq!(s.get::<u64>("duration"), Ok(500_000_000));
+    }
+
+    #[test]
+    fn the_end_of_the_cycle_is_its_start() {
+        let end = Detection {
+            watermark_time: format::CYCLE - 1e-12,
+            ..detection(DetectionState::Found)
+        };
+        let s = report(&end, &run(None), &mut None);
+        assert_eq!(s.get::<u64>("watermark-time"), Ok(0));
+    }
+
+    fn stream() -> Stream {
+        gst::init().unwrap();
+        let format = gst_audio::AudioFormat::S16le;
+        let info = gst_audio::AudioInfo::builder(format, 16_000, 1)
+            .build()
+            .unwrap();
+        let config = DetectorConfig {
+            sample_rate: 16_000,
+            channels: 1,
+            carrier: Carrier::Programme,
+            row_clock: RowClock::Stream,
+            clock_tolerance: 120.0,
+            false_alarms_per_hour: 1e-4,
+            max_speed_deviation: 0.0,
+            interval: 1.0,
+        };
+        Stream::new(&info, &config, &Key::from_bytes([1; 32])).unwrap()
+    }
+
+    /// Pushes a second of silence at `start` milliseconds, returns the frames taken since the last break.
+    fn push(stream: &mut Stream, start: u64, reports: &mut Vec<gst::Structure>) -> u64 {
+        let mut buffer = gst::Buffer::from_slice(vec![0; 32_000]);
+        let pts = gst::ClockTime::from_mseconds(start);
+        buffer.get_mut().unwrap().set_pts(pts);
+        stream.push(&buffer, None, reports).unwrap();
+        stream.run.as_ref().unwrap().clock.arrived()
+    }
+
+    #[test]
+    fn short_gaps_are_bridged_and_long_ones_start_afresh() {
+        let (mut stream, mut reports) = (stream(), Vec::new());
+        assert_eq!(push(&mut stream, 0, &mut reports), 16_000);
+        assert_eq!(push(&mut stream, 1_030, &mut reports), 32_000, "jitter");
+        assert_eq!(
+            push(&mut stream, 2_500, &mut reports),
+            56_000,
+            "half a second missing"
+        );
+        assert_eq!(
+            push(&mut stream, 9_000, &mut reports),
+            16_000,
+            "too much missing"
+        );
+        assert_eq!(push(&mut stream, 3_000, &mut reports), 16_000, "backwards");
+        let ms = gst::ClockTime::from_mseconds;
+        stream.gap(ms(4_000), Some(ms(200)), &mut reports);
+        stream.gap(ms(4_200), Some(ms(200)), &mut reports);
+        assert_eq!(push(&mut stream, 4_400, &mut reports), 38_400, "gap events");
+        stream.gap(ms(5_400), Some(ms(2_000)), &mut reports);
+        assert!(stream.run.is_none(), "a long gap event");
+    }
+
+    #[test]
+    fn a_break_while_present_ends_in_lost() {
+        let (mut stream, mut reports) = (stream(), Vec::new());
+        push(&mut stream, 0, &mut reports);
+        reports.clear();
+        stream.present = Some(detection(DetectionState::Present));
+        stream.forget(&mut reports);
+        assert_eq!(reports.len(), 1);
+        assert_eq!(reports[0].get::<&str>("state"), Ok("lost"));
+        assert!(!stream.is_present());
+        stream.forget(&mut reports);
+        assert_eq!(reports.len(), 1);
+    }
+}

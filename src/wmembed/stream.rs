@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One stream of audio on its way through the embedder.
+//!
+//! The mark comes out of the core later than the audio it belongs to, so the original bytes wait for it.
+
+use crate::audio::{self, CHUNK, Samples};
+use crate::clock::{Arrival, FrameClock};
+use crate::watermark::{ConfigError, Embedder, EmbedderConfig, Key};
+use gst::prelude::*;
+use std::collections::VecDeque;
+use std::io::Read;
+
+/// What GStreamer calls `GST_BUFFER_OFFSET_NONE`.
+const NO_OFFSET: u64 = u64::MAX;
+
+/// Frames that wait, oldest first, with the flags of the buffer that they came in.
+struct Span {
+    frames: usize,
+    flags: gst::BufferFlags,
+}
+
+/// Audio without a break.
+struct Run {
+    clock: FrameClock,
+    /// Offset of the first frame, if the buffers have offsets.
+    offset: Option<u64>,
+    frames_out: u64,
+    /// Frames that the core has yet to give before the mark of the first frame.
+    skip: usize,
+    /// Frames of the latest buffer.
+    latest: usize,
+}
+
+pub(super) struct Stream {
+    info: gst_audio::AudioInfo,
+    samples: Samples,
+    embedder: Embedder,
+    latency: usize,
+    run: Option<Run>,
+    held: VecDeque<u8>,
+    spans: VecDeque<Span>,
+    input: Vec<f32>,
+    mark: Vec<f32>,
+}
+
+impl Stream {
+    pub fn new(
+        info: &gst_audio::AudioInfo,
+        config: &EmbedderConfig,
+        key: &Key,
+    ) -> Result<Self, ConfigError> {
+        let embedder = Embedder::new(config, key)?;
+        let latency = embedder.latency();
+        let scratch = vec![0.0; CHUNK * config.channels];
+        Ok(Stream {
+            info: info.clone(),
+            samples: Samples::new(info),
+            embedder,
+            latency,
+            run: None,
+            held: VecDeque::with_capacity((latency + CHUNK) * info.bpf() as usize),
+            spans: VecDeque::new(),
+            mark: scratch.clone(),
+            input: scratch,
+        })
+    }
+
+    /// Time by which audio leaves later than it came, rounded up.
+    pub fn latency(&self) -> gst::ClockTime {
+        let rate = u64::from(self.info.rate().max(1));
+        let time = (self.latency as u64).mul_div_ceil(*gst::ClockTime::SECOND, rate);
+        gst::ClockTime::from_nseconds(time.unwrap_or(0))
+    }
+
+    pub fn set(&mut self, strength: f64, enabled: bool) {
+        self.embedder.set_strength(strength);
+        self.embedder.set_enabled(enabled);
+    }
+
+    /// Whether a buffer follows what came before without a break; if not, it is time to [`Stream::drain`].
+    pub fn is_continued_by(&self, buffer: &gst::BufferRef) -> bool {
+        self.run.as_ref().is_some_and(|run| {
+            !buffer.flags().contains(gst::BufferFlags::DISCONT)
+                && run.clock.arrival(buffer.pts()) == Arrival::Continues
+        })
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.run.is_some()
+    }
+
+    /// Starts a run with a buffer, whose first frame is at `position` (ns) of the row clock.
+    pub fn begin(&mut self, buffer: &gst::BufferRef, position: u64) {
+        self.clear();
+        self.embedder.reset(position);
+        self.run = Some(Run {
+            clock: FrameClock::new(self.info.rate(), buffer.pts()),
+            offset: Some(buffer.offset()).filter(|offset| *offset != NO_OFFSET),
+            frames_out: 0,
+            skip: self.latency,
+            latest: 0,
+        });
+    }
+
+    /// Forgets what is held, and ends the run.
+    pub fn clear(&mut self) {
+        self.run = None;
+        self.held.clear();
+        self.spans.clear();
+    }
+
+    /// Takes a buffer of the run, gives the frames whose mark is complete.
+    pub fn push(&mut self, buffer: &gst::BufferRef) -> Result<Option<gst::Buffer>, gst::FlowError> {
+        let map = buffer.map_readable().map_err(|_| gst::FlowError::Error)?;
+        let frames = map.len() / self.info.bpf() as usize;
+        let Some(run) = self.run.as_mut() else {
+            return Err(gst::FlowError::Error);
+        };
+        run.clock.advance(frames as u64);
+        run.latest = frames;
+        let flags = buffer.flags();
+        self.spans.push_back(Span { frames, flags });
+        // The content of a gap does not count, so the core need not see it.
+        let audible = !flags.contains(gst::BufferFlags::GAP);
+        self.advance(frames, Some(&map), audible)
+    }
+
+    /// Gives all that is held, in pieces of the size of the latest buffer, and ends the run.
+    pub fn drain(&mut self) -> Result<Vec<gst::Buffer>, gst::FlowError> {
+        let mut buffers = Vec::new();
+        if let Some(run) = &self.run {
+            let (skip, piece) = (run.skip, run.latest.max(CHUNK));
+            let mut held = self.held.len() / self.info.bpf() as usize;
+            if held > 0 {
+                self.advance(skip, None, false)?;
+            }
+            while held > 0 {
+                let frames = held.min(piece);
+                buffers.extend(self.advance(frames, None, false)?);
+                held -= frames;
+            }
+        }
+        self.clear();
+        Ok(buffers)
+    }
+
+    /// Moves on by `frames`: of `audio`, which then is held, or of silence behind the end of the run.
+    fn advance(
+        &mut self,
+        frames: usize,
+        audio: Option<&[u8]>,
+        audible: bool,
+    ) -> Result<Option<gst::Buffer>, gst::FlowError> {
+        let Some(run) = self.run.as_ref() else {
+            return Ok(None);
+        };
+        let bpf = self.info.bpf() as usize;
+        let frames_out = frames - frames.min(run.skip);
+        let mut buffer =
+            gst::Buffer::with_size(frames_out * bpf).map_err(|_| gst::FlowError::Error)?;
+        let mut flags = OutFlags::default();
+        {
+            let buffer = buffer.get_mut().ok_or(gst::FlowError::Error)?;
+            let mut map = buffer.map_writable().map_err(|_| gst::FlowError::Error)?;
+            let mut out = &mut map[..];
+            for start in (0..frames).step_by(CHUNK) {
+                let end = frames.min(start + CHUNK);
+                let samples = (end - start) * self.info.channels() as usize;
+                let audio = audio.map(|audio| &audio[start * bpf..end * bpf]);
+                self.held.extend(audio.unwrap_or_default());
+                let input = &mut self.input[..samples];
+                match audio {
+                    Some(audio) if audible => self.samples.analyse(audio, input),
+                    _ => input.fill(0.0),
+                }
+                self.embedder
+                    .process(&self.input[..samples], &mut self.mark[..samples]);
+                let written = self.release(end - start, out, &mut flags)?;
+                out = &mut out[written..];
+            }
+        }
+        if frames_out == 0 {
+            return Ok(None);
+        }
+        self.stamp(&mut buffer, frames_out, &flags)?;
+        Ok(Some(buffer))
+    }
+
+    /// Adds the `frames` of the mark that the core gave to the frames that they belong to.
+    fn release(
+        &mut self,
+        frames: usize,
+        out: &mut [u8],
+        flags: &mut OutFlags,
+    ) -> Result<usize, gst::FlowError> {
+        let Some(run) = self.run.as_mut() else {
+            return Ok(0);
+        };
+        let (bpf, channels) = (self.info.bpf() as usize, self.info.channels() as usize);
+        let mut done = frames.min(run.skip);
+        run.skip -= done;
+        let mut written = 0;
+        while done < frames {
+            let Some(span) = self.spans.front_mut() else {
+                break;
+            };
+            let n = span.frames.min(frames - done);
+            let bytes = &mut out[written..written + n * bpf];
+            self.held
+                .read_exact(bytes)
+                .map_err(|_| gst::FlowError::Error)?;
+            // A declared gap stays one, even where the mark of its neighbours reaches into it.
+            if !span.flags.contains(gst::BufferFlags::GAP) {
+                self.samples
+                    .add(bytes, &self.mark[done * channels..(done + n) * channels]);
+            }
+            if n > 0 {
+                flags.add(span.flags);
+            }
+            span.frames -= n;
+            if span.frames == 0 {
+                self.spans.pop_front();
+            }
+            done += n;
+            written += n * bpf;
+        }
+        Ok(written)
+    }
+
+    /// Gives an output buffer the times and flags of the frames in it.
+    fn stamp(
+        &mut self,
+        buffer: &mut gst::Buffer,
+        frames: usize,
+        flags: &OutFlags,
+    ) -> Result<(), gst::FlowError> {
+        let Some(run) = self.run.as_mut() else {
+            return Ok(());
+        };
+        let buffer = buffer.get_mut().ok_or(gst::FlowError::Error)?;
+        let (start, end) = (run.frames_out, run.frames_out + frames as u64);
+        buffer.set_pts(run.clock.time(start));
+        buffer.set_duration(run.clock.duration(start, end));
+        if let Some(offset) = run.offset {
+            buffer.set_offset(offset.saturating_add(start));
+            buffer.set_offset_end(offset.saturating_add(end));
+        }
+        buffer.set_flags(flags.of_buffer(start == 0));
+        run.frames_out = end;
+        Ok(())
+    }
+
+    /// See [`audio::check_size`].
+    pub fn check_size(&self, buffer: &gst::BufferRef) -> Result<(), gst::ErrorMessage> {
+        audio::check_size(&self.info, buffer.size())
+    }
+}
+
+/// The flags of an output buffer, from those of the input buffers that its frames came in.
+#[derive(Default)]
+struct OutFlags {
+    any: Option<gst::BufferFlags>,
+    all: Option<gst::BufferFlags>,
+}
+
+impl OutFlags {
+    fn add(&mut self, flags: gst::BufferFlags) {
+        self.any = Some(self.any.map_or(flags, |any| any | flags));
+        self.all = Some(self.all.map_or(flags, |all| all & flags));
+    }
+
+    fn of_buffer(&self, first: bool) -> gst::BufferFlags {
+        use gst::BufferFlags as F;
+        let (any, all) = (
+            self.any.unwrap_or(F::empty()),
+            self.all.unwrap_or(F::empty()),
+        );
+        let discont = if first { F::DISCONT } else { F::empty() };
+        any & (F::CORRUPTED | F::RESYNC) | all & (F::GAP | F::DROPPABLE) | discont
+    }
+}
