@@ -20,7 +20,7 @@ mod search;
 mod spectrum;
 mod tracker;
 
-pub use detector::{Detection, DetectionState, Detector, DetectorConfig};
+pub use detector::{Detection, DetectionState, Detector, DetectorConfig, DetectorStats};
 pub use embedder::{Embedder, EmbedderConfig};
 pub use format::{Carrier, ConfigError, RowClock};
 pub use key::{Key, KeyError};
