@@ -22,6 +22,16 @@ pub const SLOT: f64 = DELAY * FRAMES_PER_SLOT as f64 / FRAMES_PER_DELAY as f64;
 /// speech and in noise, a little worse on clean audio (measured).
 const COMPRESSION: f32 = 0.15;
 
+/// A bin with its magnitude compressed.
+pub fn compress(y: Complex<f32>) -> Complex<f32> {
+    let power = y.norm_sqr();
+    if power > 1e-24 {
+        y * power.powf(0.5 * (COMPRESSION - 1.0))
+    } else {
+        Complex::ZERO
+    }
+}
+
 /// Sums of C(f) = Y(t) conj Y(t - 160 ms), magnitudes compressed, over the frames of one slot.
 pub struct Slot<'a> {
     /// Input frame, counted since the reset, at the middle of the window that is latest in the middle of the slot.
@@ -119,12 +129,7 @@ impl Correlator {
             .zip(history)
             .zip(&mut self.sums)
         {
-            let power = y.norm_sqr();
-            let now = if power > 1e-24 {
-                y * power.powf(0.5 * (COMPRESSION - 1.0))
-            } else {
-                Complex::ZERO
-            };
+            let now = compress(*y);
             if has_partner {
                 *sum += now * earlier.conj();
             }
@@ -162,10 +167,19 @@ pub struct SpeedMap {
 impl SpeedMap {
     /// The map of `speed` for the sums of `correlator` at `sample_rate`.
     pub fn new(speed: f64, sample_rate: u32, correlator: &Correlator) -> Self {
-        let (size, bins) = correlator.bins();
+        Self::of_bins(speed, sample_rate, correlator.bins(), correlator.delay())
+    }
+
+    /// The map of `speed` for sums of a range of bins of transforms of some size, `delay` frames apart.
+    pub fn of_bins(
+        speed: f64,
+        sample_rate: u32,
+        (size, bins): (usize, Range<usize>),
+        delay: u64,
+    ) -> Self {
         let hertz = |bin: usize| bin as f64 * sample_rate as f64 / size as f64;
         // The frames compared are a whole number of samples apart; what is missing to the true lag is a phase.
-        let missing = DELAY / speed - correlator.delay() as f64 / sample_rate as f64;
+        let missing = DELAY / speed - delay as f64 / sample_rate as f64;
         let edge = |chip: usize| {
             let low = (CHIP_LOW + chip as f64 * CHIP_WIDTH) * speed;
             (bins.clone().take_while(|&bin| hertz(bin) < low).count()) as u16
@@ -179,6 +193,16 @@ impl SpeedMap {
                 .collect(),
             edges: (0..=CHIPS).map(edge).collect(),
         }
+    }
+
+    /// Phase of each bin that a lag of one delay lacks.
+    pub fn ramp(&self) -> &[Complex<f32>] {
+        &self.ramp
+    }
+
+    /// First bin of each chip, and the end of the last.
+    pub fn edges(&self) -> &[u16] {
+        &self.edges
     }
 
     /// Correlation of each chip; 0 for chips that the stream has no bins for.

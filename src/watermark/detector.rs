@@ -3,8 +3,11 @@
 
 use super::correlation::{Correlator, SLOT, Slot, SpeedMap};
 use super::downmix::Downmix;
-use super::format::{CYCLE, Carrier, ConfigError, ROW_NANOSECONDS, RowClock, check_stream};
+use super::format::{
+    CYCLE, Carrier, ConfigError, ROW_NANOSECONDS, RowClock, check_carrier, check_stream,
+};
 use super::key::Key;
+use super::noise::{self, LagCorrelator, NoiseJudge};
 use super::search::{LocalClock, SPEED_STEP, Search};
 use super::tracker::{Tracked, Tracker};
 
@@ -60,7 +63,7 @@ pub struct Detection {
     pub start: u64,
     /// First input frame after the evidence.
     pub end: u64,
-    /// Position of frame `start` in the cycle of rows, in seconds, 0 to 204.8.
+    /// Position of frame `start` in the cycle of rows, in seconds: 0 to 204.8, or to 163.84 for [`Carrier::Noise`].
     pub watermark_time: f64,
 }
 
@@ -104,8 +107,13 @@ pub struct Detector {
     block: usize,
     downmix: Downmix,
     mix: Vec<f32>,
-    correlator: Correlator,
-    judge: Judge,
+    path: Path,
+}
+
+/// One for each carrier.
+enum Path {
+    Programme(Box<(Correlator, Judge)>),
+    Noise(Box<(LagCorrelator, NoiseJudge)>),
 }
 
 /// What happens to a slot once it is there.
@@ -130,11 +138,121 @@ impl Detector {
     /// Checks the settings and allocates all that [`Detector::push`] needs.
     ///
     /// # Errors
-    /// A setting out of its range.
+    /// A setting out of its range, or settings that do not go together.
     pub fn new(config: &DetectorConfig, key: &Key) -> Result<Self, ConfigError> {
         check(config)?;
+        let block = (BLOCK * config.sample_rate as f64) as usize;
+        let path = match config.carrier {
+            Carrier::Programme => Path::programme(config, key, block),
+            Carrier::Noise => Path::noise(config, key, block),
+        };
+        Ok(Detector {
+            channels: config.channels,
+            block,
+            downmix: Downmix::new(config.sample_rate, config.channels),
+            mix: vec![0.0; block],
+            path,
+        })
+    }
+
+    /// Takes interleaved frames and calls `report` for whatever they reveal. Samples that are not finite count as 0.
+    pub fn push(&mut self, input: &[f32], report: &mut dyn FnMut(&Detection)) {
+        debug_assert_eq!(input.len() % self.channels, 0);
+        for piece in input.chunks(self.block * self.channels) {
+            let mix = &mut self.mix[..piece.len() / self.channels];
+            self.downmix.mix(piece, mix);
+            match &mut self.path {
+                Path::Programme(path) => {
+                    let (correlator, judge) = &mut **path;
+                    judge.frames += mix.len() as u64;
+                    correlator.push(mix, |slot| judge.take(slot, report));
+                }
+                Path::Noise(path) => {
+                    let (correlator, judge) = &mut **path;
+                    judge.advance(mix.len() as u64);
+                    correlator.push(mix, |audio, slot, middle| {
+                        judge.take(audio, slot, middle, report)
+                    });
+                }
+            }
+        }
+    }
+
+    /// Tells that no more audio follows for now: evaluates what the last slot left over.
+    pub fn finish(&mut self, report: &mut dyn FnMut(&Detection)) {
+        match &mut self.path {
+            Path::Programme(path) => {
+                let (correlator, judge) = &mut **path;
+                correlator.finish(|slot| judge.take(slot, report));
+            }
+            Path::Noise(path) => {
+                let (correlator, judge) = &mut **path;
+                if judge.finish() {
+                    correlator
+                        .finish(|audio, slot, middle| judge.take(audio, slot, middle, report));
+                }
+            }
+        }
+    }
+
+    /// Forgets all audio. The next input frame is at `nanoseconds` of the detector's own clock,
+    /// which counts for [`RowClock::Utc`] only.
+    pub fn reset(&mut self, nanoseconds: u64) {
+        self.downmix.reset();
+        match &mut self.path {
+            Path::Programme(path) => {
+                path.0.reset();
+                path.1.reset(nanoseconds);
+            }
+            Path::Noise(path) => {
+                path.0.reset();
+                path.1.reset();
+            }
+        }
+    }
+
+    /// Seconds between two reports that the mark is still present.
+    pub fn set_interval(&mut self, seconds: f64) {
+        let seconds = seconds.max(0.1);
+        match &mut self.path {
+            Path::Programme(path) => path.1.interval = seconds,
+            Path::Noise(path) => path.1.set_interval(seconds),
+        }
+    }
+
+    /// Whether the mark is there now.
+    pub fn is_present(&self) -> bool {
+        match &self.path {
+            Path::Programme(path) => path.1.tracked.is_some(),
+            Path::Noise(path) => path.1.is_present(),
+        }
+    }
+
+    /// Latest score: of the tracked mark while it is present, else the highest of all hypotheses.
+    pub fn score(&self) -> f64 {
+        match &self.path {
+            Path::Programme(path) => {
+                let Judge {
+                    tracked, search, ..
+                } = &path.1;
+                tracked.map_or(search.highest(), |tracked| tracked.score)
+            }
+            Path::Noise(path) => path.1.score(),
+        }
+    }
+
+    /// Figures about the work so far.
+    pub fn stats(&self) -> DetectorStats {
+        match &self.path {
+            Path::Programme(path) => path.1.stats(),
+            Path::Noise(path) => path.1.stats(),
+        }
+    }
+}
+
+impl Path {
+    fn programme(config: &DetectorConfig, key: &Key, block: usize) -> Self {
         let rate = config.sample_rate as f64;
-        let block = (BLOCK * rate) as usize;
         let steps = (config.max_speed_deviation / 100.0 / SPEED_STEP).round() as i32;
         let correlator = Correlator::new(
             config.sample_rate,
@@ -153,97 +271,65 @@ impl Detector {
             steps as usize,
             config.false_alarms_per_hour,
         );
-        Ok(Detector {
-            channels: config.channels,
-            block,
-            downmix: Downmix::new(config.sample_rate, config.channels),
-            mix: vec![0.0; block],
-            correlator,
-            judge: Judge {
-                rate,
-                interval: config.interval,
-                row_clock: config.row_clock,
-                clock: LocalClock { first_row: 0 },
-                maps,
-                search,
-                tracker: Tracker::new(key.signs(), config.row_clock),
-                tracked: None,
-                searching: true,
-                last_report: 0.0,
-                found: 0,
-                highest: 0.0,
-                frames: 0,
-            },
-        })
-    }
-
-    /// Takes interleaved frames and calls `report` for whatever they reveal. Samples that are not finite count as 0.
-    pub fn push(&mut self, input: &[f32], report: &mut dyn FnMut(&Detection)) {
-        debug_assert_eq!(input.len() % self.channels, 0);
-        for piece in input.chunks(self.block * self.channels) {
-            let mix = &mut self.mix[..piece.len() / self.channels];
-            self.downmix.mix(piece, mix);
-            self.judge.frames += mix.len() as u64;
-            self.correlator
-                .push(mix, |slot| self.judge.take(slot, report));
-        }
-    }
-
-    /// Tells that no more audio follows for now: evaluates what the last slot left over.
-    pub fn finish(&mut self, report: &mut dyn FnMut(&Detection)) {
-        self.correlator.finish(|slot| self.judge.take(slot, report));
-    }
-
-    /// Forgets all audio. The next input frame is at `nanoseconds` of the detector's own clock,
-    /// which counts for [`RowClock::Utc`] only.
-    pub fn reset(&mut self, nanoseconds: u64) {
-        self.downmix.reset();
-        self.correlator.reset();
-        let judge = &mut self.judge;
-        judge.clock.first_row = match judge.row_clock {
-            RowClock::Stream => 0,
-            RowClock::Utc => (nanoseconds / ROW_NANOSECONDS) as i64,
+        let judge = Judge {
+            rate,
+            interval: config.interval,
+            row_clock: config.row_clock,
+            clock: LocalClock { first_row: 0 },
+            maps,
+            search,
+            tracker: Tracker::new(key.signs(), config.row_clock),
+            tracked: None,
+            searching: true,
+            last_report: 0.0,
+            found: 0,
+            highest: 0.0,
+            frames: 0,
         };
-        judge.search.reset(judge.clock);
-        judge.tracked = None;
-        judge.searching = true;
-        judge.last_report = 0.0;
-        judge.highest = 0.0;
-        judge.frames = 0;
+        Path::Programme(Box::new((correlator, judge)))
     }
 
-    /// Seconds between two reports that the mark is still present.
-    pub fn set_interval(&mut self, seconds: f64) {
-        self.judge.interval = seconds.max(0.1);
-    }
-
-    /// Whether the mark is there now.
-    pub fn is_present(&self) -> bool {
-        self.judge.tracked.is_some()
-    }
-
-    /// Latest score: of the tracked mark while it is present, else the highest of all hypotheses.
-    pub fn score(&self) -> f64 {
-        self.judge
-            .tracked
-            .map_or(self.judge.search.highest(), |tracked| tracked.score)
-    }
-
-    /// Figures about the work so far.
-    pub fn stats(&self) -> DetectorStats {
-        let Judge { search, maps, .. } = &self.judge;
-        DetectorStats {
-            frames: self.judge.frames,
-            hypotheses_per_hour: search.hypotheses_per_hour(),
-            threshold: search.threshold(maps.len() / 2),
-            speeds: maps.len(),
-            highest_score: self.judge.highest.max(search.highest()),
-            found: self.judge.found,
-        }
+    fn noise(config: &DetectorConfig, key: &Key, block: usize) -> Self {
+        let (rate, deviation) = (config.sample_rate, config.max_speed_deviation / 100.0);
+        let correlator = LagCorrelator::new(rate, deviation, block);
+        let judge = NoiseJudge::new(
+            &correlator,
+            rate,
+            key.signs(),
+            (deviation / SPEED_STEP).round() as i32,
+            config.false_alarms_per_hour,
+            config.interval,
+        );
+        Path::Noise(Box::new((correlator, judge)))
     }
 }
 
 impl Judge {
+    fn reset(&mut self, nanoseconds: u64) {
+        self.clock.first_row = match self.row_clock {
+            RowClock::Stream => 0,
+            RowClock::Utc => (nanoseconds / ROW_NANOSECONDS) as i64,
+        };
+        self.search.reset(self.clock);
+        self.tracked = None;
+        self.searching = true;
+        self.last_report = 0.0;
+        self.highest = 0.0;
+        self.frames = 0;
+    }
+
+    fn stats(&self) -> DetectorStats {
+        let Judge { search, maps, .. } = self;
+        DetectorStats {
+            frames: self.frames,
+            hypotheses_per_hour: search.hypotheses_per_hour(),
+            threshold: search.threshold(maps.len() / 2),
+            speeds: maps.len(),
+            highest_score: self.highest.max(search.highest()),
+            found: self.found,
+        }
+    }
+
     fn take(&mut self, slot: Slot, report: &mut dyn FnMut(&Detection)) {
         let seconds = slot.middle / self.rate;
         if let Some(was) = self.tracked {
@@ -357,6 +443,14 @@ fn check(config: &DetectorConfig) -> Result<(), ConfigError> {
         if !range.contains(&value) {
             return Err(ConfigError::Setting(name, value, text));
         }
+    }
+    check_carrier(config.carrier, config.row_clock)?;
+    if config.carrier == Carrier::Noise && config.max_speed_deviation > noise::MAX_DEVIATION {
+        return Err(ConfigError::Setting(
+            "max-speed-deviation",
+            config.max_speed_deviation,
+            "0 to 1 percent with carrier=noise",
+        ));
     }
     Ok(())
 }

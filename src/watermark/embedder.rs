@@ -3,7 +3,9 @@
 
 use super::carrier::CarrierStage;
 use super::downmix::Downmix;
-use super::format::{CHIP_HIGH, CHIP_LOW, Carrier, ConfigError, RowClock, check_stream};
+use super::format::{
+    CHIP_HIGH, CHIP_LOW, Carrier, ConfigError, RowClock, check_carrier, check_stream,
+};
 use super::key::Key;
 use super::masking::Masking;
 use super::spectrum::{Forward, Inverse, Timeline, clean, fast_size};
@@ -91,9 +93,10 @@ impl Embedder {
     /// Checks the settings and allocates all that [`Embedder::process`] needs.
     ///
     /// # Errors
-    /// A sample rate or a number of channels out of range.
+    /// A sample rate or a number of channels out of range, or settings that do not go together.
     pub fn new(config: &EmbedderConfig, key: &Key) -> Result<Self, ConfigError> {
         check_stream(config.sample_rate, config.channels)?;
+        check_carrier(config.carrier, config.row_clock)?;
         let rate = config.sample_rate as f64;
         let size = fast_size(SHAPING_WINDOW * rate);
         let hop = size / 2;

@@ -84,6 +84,8 @@ pub enum ConfigError {
     Channels(usize),
     /// A setting of the detector lies outside its range: name, value, range.
     Setting(&'static str, f64, &'static str),
+    /// [`Carrier::Noise`] with [`RowClock::Utc`].
+    NoiseByUtc,
 }
 
 impl std::fmt::Display for ConfigError {
@@ -101,6 +103,9 @@ impl std::fmt::Display for ConfigError {
             ConfigError::Setting(name, value, range) => {
                 write!(f, "{name} is {value}, but must be {range}")
             }
+            ConfigError::NoiseByUtc => {
+                write!(f, "carrier=noise works with row-clock=stream only")
+            }
         }
     }
 }
@@ -116,4 +121,12 @@ pub(crate) fn check_stream(sample_rate: u32, channels: usize) -> Result<(), Conf
         return Err(ConfigError::Channels(channels));
     }
     Ok(())
+}
+
+/// Checks that carrier and row clock go together: nothing searches the rows of the noise carrier by the clock.
+pub(crate) fn check_carrier(carrier: Carrier, row_clock: RowClock) -> Result<(), ConfigError> {
+    match (carrier, row_clock) {
+        (Carrier::Noise, RowClock::Utc) => Err(ConfigError::NoiseByUtc),
+        _ => Ok(()),
+    }
 }

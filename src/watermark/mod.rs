@@ -16,6 +16,7 @@ mod evidence;
 pub mod format;
 pub mod key;
 mod masking;
+mod noise;
 mod search;
 mod spectrum;
 mod tracker;

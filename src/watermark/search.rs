@@ -17,9 +17,9 @@ use rustfft::num_complex::Complex;
 /// of the score (measured).
 pub const SPEED_STEP: f64 = 0.0002;
 /// Share of the permitted false alarms that belongs to the nominal speed alone.
-const NOMINAL_SHARE: f64 = 0.5;
+pub(super) const NOMINAL_SHARE: f64 = 0.5;
 /// Speeds whose products are made in one pass over the signs.
-const PASS: usize = 4;
+pub(super) const PASS: usize = 4;
 
 /// A place where the mark seems to be.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -51,33 +51,32 @@ impl LocalClock {
 }
 
 /// The signs of all rows that are searched, as one matrix, chip by chip.
-struct SignMatrix {
-    signs: Signs,
+pub(super) struct SignMatrix {
     rows: usize,
     /// `columns[chip * rows + index]`; row `n` of the key has index `n % rows`.
     columns: Vec<f32>,
 }
 
 impl SignMatrix {
-    fn new(signs: Signs, rows: usize) -> Self {
+    /// A matrix of `rows` rows, a multiple of [`LANES`].
+    pub fn new(rows: usize) -> Self {
         SignMatrix {
-            signs,
             rows,
             columns: vec![0.0; CHIPS * rows],
         }
     }
 
-    fn load(&mut self, row: u64) {
-        let mut signs = [0.0; CHIPS];
-        self.signs.row(row, &mut signs);
+    /// Writes the signs of a row.
+    pub fn load(&mut self, row: u64, signs: &[f32; CHIPS]) {
         let index = (row % self.rows as u64) as usize;
         for (column, sign) in self.columns.chunks_exact_mut(self.rows).zip(signs) {
-            column[index] = sign;
+            column[index] = *sign;
         }
     }
 
     /// `products[speed * rows + index]` = sum over chips of `chips[speed * CHIPS + chip]` times the sign.
-    fn multiply(&self, arch: Arch, chips: &[f32], products: &mut [f32]) {
+    /// Speeds are taken [`PASS`] at a time.
+    pub fn multiply(&self, arch: Arch, chips: &[f32], products: &mut [f32]) {
         let passes = chips
             .chunks_exact(PASS * CHIPS)
             .zip(products.chunks_exact_mut(PASS * self.rows));
@@ -112,6 +111,7 @@ impl SignMatrix {
 /// The search over everything that is not known.
 pub struct Search {
     arch: Arch,
+    signs: Signs,
     matrix: SignMatrix,
     row_clock: RowClock,
     /// Rows on either side of the detector's own that are searched, for [`RowClock::Utc`].
@@ -151,7 +151,8 @@ impl Search {
         let padded = speeds.next_multiple_of(PASS);
         let mut search = Search {
             arch: Arch::new(),
-            matrix: SignMatrix::new(signs, rows),
+            signs,
+            matrix: SignMatrix::new(rows),
             row_clock,
             reach,
             newest_row: None,
@@ -169,7 +170,7 @@ impl Search {
             highest: 0.0,
         };
         if row_clock == RowClock::Stream {
-            (0..ROWS as u64).for_each(|row| search.matrix.load(row));
+            (0..ROWS as u64).for_each(|row| search.load(row));
         }
         search
     }
@@ -275,9 +276,15 @@ impl Search {
         let oldest = newest + 1 - self.matrix.rows as i64;
         let from = self.newest_row.map_or(oldest, |row| (row + 1).max(oldest));
         for row in from..=newest {
-            self.matrix.load(row.max(0) as u64);
+            self.load(row.max(0) as u64);
         }
         self.newest_row = Some(newest);
+    }
+
+    fn load(&mut self, row: u64) {
+        let mut signs = [0.0; CHIPS];
+        self.signs.row(row, &mut signs);
+        self.matrix.load(row, &signs);
     }
 
     /// Row of the key that hypothesis `offset` puts at local row `local`.
@@ -300,9 +307,13 @@ mod tests {
 
     #[test]
     fn products_equal_plain_sums() {
-        let signs = Key::from_bytes([3; 32]).signs();
-        let mut matrix = SignMatrix::new(signs.clone(), 32);
-        (0..32).for_each(|row| matrix.load(row));
+        let mut signs = Key::from_bytes([3; 32]).signs();
+        let mut matrix = SignMatrix::new(32);
+        for row in 0..32 {
+            let mut of_row = [0.0; CHIPS];
+            signs.row(row, &mut of_row);
+            matrix.load(row, &of_row);
+        }
         let chips: Vec<f32> = (0..PASS * CHIPS).map(|i| (i as f32 * 0.7).sin()).collect();
         let mut products = vec![0.0; PASS * 32];
         matrix.multiply(Arch::new(), &chips, &mut products);

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! All rows of the key at all speeds: where could the mark be?
+//!
+//! With each slot a block may end. The products of that block with the two before it are made for each row
+//! and coarse speed and added to what the earlier blocks of the same alignment gave, which fades. Only the
+//! best few rows are scored with all pairs. As the bound counts all rows at all fine speeds as tested, how
+//! these few are chosen cannot raise the number of false alarms; it only costs some marks near the threshold.
+
+use super::super::format::{CHIPS, ROWS};
+use super::super::search::{NOMINAL_SHARE, PASS, SignMatrix};
+use super::form::{Form, Scored};
+use super::lags::LagCorrelator;
+use super::{CYCLE_SLOTS, FINE, SLOT, SLOTS_PER_BLOCK};
+use pulp::Arch;
+
+/// Lags of the first stage.
+const SHORT_LAGS: usize = 2;
+/// What stays of the first stage's sums when the next block comes.
+const STAYS: f32 = 0.9;
+/// Rows that are scored with all pairs, and the score of the first stage that they need: a mark that
+/// reaches the threshold with all pairs has half as much with the shortest ones.
+const SCORED: usize = 6;
+const GATE: f32 = 3.0;
+/// Blocks that there must be.
+const FEWEST_BLOCKS: i64 = 4;
+
+/// A place where the mark seems to be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Candidate {
+    /// What all pairs say.
+    pub scored: Scored,
+    /// The score that the bound holds for.
+    pub score: f64,
+    /// Row of the block that ends with slot k = (k + place) / 4.
+    pub place: i64,
+}
+
+/// A row and speed that the first stage likes.
+#[derive(Clone, Copy)]
+struct Likely {
+    z: f32,
+    offset: usize,
+    speed: usize,
+}
+
+/// The search over everything that is not known.
+pub struct NoiseSearch {
+    arch: Arch,
+    speeds: usize,
+    /// Products of the signs of each row and the one 1 or 2 rows earlier.
+    matrices: Vec<SignMatrix>,
+    /// Nominal speed, all others.
+    thresholds: [f64; 2],
+    hypotheses: [f64; 2],
+    share: f64,
+    chips: Vec<f32>,
+    products: Vec<f32>,
+    /// Sums of alignment `a`, speed `v` and offset `o` at `(a * speeds + v) * ROWS + o`, and their variances.
+    sums: Vec<f32>,
+    variances: Vec<f32>,
+    highest_sums: Vec<f32>,
+    best_speeds: Vec<u16>,
+    highest: f64,
+}
+
+impl NoiseSearch {
+    /// A search for the places and speeds of `form` with at most `alarms` false alarms an hour.
+    pub fn new(form: &Form, alarms: f64) -> Self {
+        let speeds = 2 * form.steps() as usize + 1;
+        let fine = form.speeds() as f64;
+        // A block may end with each slot; nothing but the latest blocks is tested then.
+        let tests_an_hour = 3600.0 / SLOT * ROWS as f64;
+        let nominal = fine.min(FINE as f64);
+        let hypotheses = [tests_an_hour * nominal, tests_an_hour * (fine - nominal)];
+        let share = if speeds == 1 { 1.0 } else { NOMINAL_SHARE };
+        let threshold = |n: f64, alarms: f64| (2.0 * (n / alarms).ln()).max(1.0).sqrt();
+        let padded = speeds.next_multiple_of(PASS);
+        let mut search = NoiseSearch {
+            arch: Arch::new(),
+            speeds,
+            matrices: (0..SHORT_LAGS).map(|_| SignMatrix::new(ROWS)).collect(),
+            thresholds: [
+                threshold(hypotheses[0], alarms * share),
+                threshold(hypotheses[1].max(1.0), alarms * (1.0 - share).max(1e-9)),
+            ],
+            hypotheses,
+            share,
+            chips: vec![0.0; padded * CHIPS],
+            products: vec![0.0; padded * ROWS],
+            sums: vec![0.0; SLOTS_PER_BLOCK as usize * speeds * ROWS],
+            variances: vec![0.0; SLOTS_PER_BLOCK as usize * speeds],
+            highest_sums: vec![0.0; ROWS],
+            best_speeds: vec![0; ROWS],
+            highest: 0.0,
+        };
+        for (lag, matrix) in (1..).zip(&mut search.matrices) {
+            for row in 0..ROWS {
+                matrix.load(row as u64, &form.sign_products(row, lag));
+            }
+        }
+        search
+    }
+
+    /// Forgets all evidence.
+    pub fn reset(&mut self) {
+        self.sums.fill(0.0);
+        self.variances.fill(0.0);
+        self.highest = 0.0;
+    }
+
+    /// Score above which a place counts as found, at nominal speed or at another.
+    pub fn threshold(&self, nominal: bool) -> f64 {
+        self.thresholds[!nominal as usize]
+    }
+
+    /// Hypotheses tested in an hour.
+    pub fn hypotheses_per_hour(&self) -> f64 {
+        self.hypotheses.iter().sum()
+    }
+
+    /// Highest score since the last reset.
+    pub fn highest(&self) -> f64 {
+        self.highest
+    }
+
+    /// Expected false alarms in an hour, as a decimal logarithm, if only scores as good as this one counted.
+    pub fn log10_alarms(&self, score: f64, nominal: bool) -> f64 {
+        let u = self.threshold(nominal);
+        let hypotheses = self.hypotheses[!nominal as usize].max(1.0);
+        let log_tail = 0.5 * u * u - u * score;
+        ((log_tail + (hypotheses / self.share).ln()) / std::f64::consts::LN_10).min(0.0)
+    }
+
+    /// Takes the block that ends with slot `slot`; returns the best place above the threshold.
+    pub fn push(&mut self, audio: &LagCorrelator, slot: i64, form: &mut Form) -> Option<Candidate> {
+        self.add(audio, slot, form);
+        if slot + 1 < FEWEST_BLOCKS * SLOTS_PER_BLOCK as i64 {
+            return None;
+        }
+        let block = slot / SLOTS_PER_BLOCK as i64;
+        let mut best: Option<(f64, Candidate)> = None;
+        for likely in self.likely(slot).into_iter().filter(|l| l.z > GATE) {
+            let row = (block as usize + likely.offset) % ROWS;
+            let centre = (likely.speed as i32 - form.steps()) * FINE;
+            let scored = form.score(audio, slot, row, centre - FINE..=centre + FINE);
+            let threshold = self.threshold(form.is_nominal(scored.speed));
+            let score = scored.score(threshold);
+            self.highest = self.highest.max(score);
+            let margin = score - threshold;
+            if margin > 0.0 && best.is_none_or(|(most, _)| margin > most) {
+                let place = (row as i64 * SLOTS_PER_BLOCK as i64 - slot).rem_euclid(CYCLE_SLOTS);
+                let candidate = Candidate {
+                    scored,
+                    score,
+                    place,
+                };
+                best = Some((margin, candidate));
+            }
+        }
+        best.map(|(_, candidate)| candidate)
+    }
+
+    /// First stage: adds the latest block.
+    fn add(&mut self, audio: &LagCorrelator, slot: i64, form: &mut Form) {
+        let alignment = (slot % SLOTS_PER_BLOCK as i64) as usize * self.speeds;
+        let shift = (slot / SLOTS_PER_BLOCK as i64) as usize % ROWS;
+        for variance in &mut self.variances[alignment..][..self.speeds] {
+            *variance *= STAYS * STAYS;
+        }
+        for sum in &mut self.sums[alignment * ROWS..][..self.speeds * ROWS] {
+            *sum *= STAYS;
+        }
+        for lag in 1..=SHORT_LAGS {
+            for (v, chips) in self
+                .chips
+                .chunks_exact_mut(CHIPS)
+                .take(self.speeds)
+                .enumerate()
+            {
+                form.latest_pair(audio, slot, v, lag, chips);
+                self.variances[alignment + v] += chips.iter().map(|b| b * b).sum::<f32>();
+            }
+            self.matrices[lag - 1].multiply(self.arch, &self.chips, &mut self.products);
+            let sums = self.sums[alignment * ROWS..].chunks_exact_mut(ROWS);
+            for (sums, products) in sums.zip(self.products.chunks_exact(ROWS)).take(self.speeds) {
+                let (wrapped, straight) = products.split_at(shift);
+                let (begin, end) = sums.split_at_mut(straight.len());
+                add_to(begin, straight);
+                add_to(end, wrapped);
+            }
+        }
+    }
+
+    /// The best offsets, each at its best speed.
+    fn likely(&mut self, slot: i64) -> [Likely; SCORED] {
+        let alignment = (slot % SLOTS_PER_BLOCK as i64) as usize * self.speeds;
+        self.highest_sums.fill(0.0);
+        for v in 0..self.speeds {
+            let scale = 1.0 / (self.variances[alignment + v] + 1e-30).sqrt();
+            let sums = &self.sums[(alignment + v) * ROWS..][..ROWS];
+            let best = self.highest_sums.iter_mut().zip(&mut self.best_speeds);
+            for ((most, speed), sum) in best.zip(sums) {
+                let z = sum * scale;
+                *speed = if z > *most { v as u16 } else { *speed };
+                *most = if z > *most { z } else { *most };
+            }
+        }
+        let none = Likely {
+            z: 0.0,
+            offset: 0,
+            speed: 0,
+        };
+        let mut likely = [none; SCORED];
+        for (offset, (&z, &speed)) in self.highest_sums.iter().zip(&self.best_speeds).enumerate() {
+            if z > likely[SCORED - 1].z {
+                let worse = likely.iter().take_while(|l| l.z >= z).count();
+                likely[worse..].rotate_right(1);
+                likely[worse] = Likely {
+                    z,
+                    offset,
+                    speed: speed as usize,
+                };
+            }
+        }
+        // Neighbours in speed share the work of the second stage.
+        likely.sort_unstable_by_key(|l| l.speed);
+        likely
+    }
+}
+
+fn add_to(sums: &mut [f32], new: &[f32]) {
+    for (sum, new) in sums.iter_mut().zip(new) {
+        *sum += new;
+    }
+}
