@@ -26,7 +26,7 @@ impl Live {
         let pipeline = common::pipeline(&format!(
             "appsrc name=source is-live=true format=time min-latency={} \
              caps=audio/x-raw,format=F32LE,rate={rate},channels=1,layout=interleaved \
-             ! wmembed name=embed key={KEY} lookahead={lookahead} ! appsink name=sink sync={sync}",
+             ! wmembed name=embed key={KEY} lookahead={lookahead} ! appsink name=sink sync={sync} processing-deadline=0",
             SOURCE.nseconds()
         ));
         Live {
@@ -53,10 +53,11 @@ impl Live {
         (nanoseconds * u64::from(self.rate) / 1_000_000_000) as usize
     }
 
-    /// What the pipeline answers to the LATENCY query.
+    /// What the sink hears when it asks for the latency.
     fn query(&self) -> (bool, gst::ClockTime) {
         let mut query = gst::query::Latency::new();
-        assert!(self.pipeline.query(&mut query));
+        let pad = self.sink.static_pad("sink").unwrap();
+        assert!(pad.peer_query(&mut query));
         let (live, min, _) = query.result();
         (live, min)
     }
@@ -159,7 +160,8 @@ fn the_sink_waits_for_the_latency() {
     for lookahead in [true, false] {
         let live = Live::new(48_000, lookahead, true);
         live.pipeline.set_state(gst::State::Playing).unwrap();
-        live.push(0, 0.5);
+        // Enough for the sink to get its first buffer.
+        (0..24_000).for_each(|frame| live.push(frame, 0.0));
         // The caps come with the first buffer, and with the caps the latency. Applications are to answer.
         let bus = live.pipeline.bus().unwrap();
         let message = bus
@@ -169,9 +171,11 @@ fn the_sink_waits_for_the_latency() {
             message.src().map(|source| source.name()).as_deref(),
             Some("embed")
         );
+        live.pipeline.state(gst::ClockTime::NONE).0.unwrap();
         live.pipeline.recalculate_latency().unwrap();
         let own = gst::ClockTime::from_nseconds(live.embed.property("latency"));
         assert!(own > gst::ClockTime::from_mseconds(if lookahead { 288 } else { 10 }));
-        assert_eq!(live.sink.latency(), SOURCE + own);
+        let sink: &gst_base::BaseSink = live.sink.dynamic_cast_ref().unwrap();
+        assert_eq!(sink.latency(), SOURCE + own);
     }
 }
