@@ -194,7 +194,7 @@ mod tests {
                 let target = seconds * rate as f64;
                 let size = fast_size(target);
                 assert!(
-                    size % 2 == 0 && (size as f64 / target - 1.0).abs() < 0.05,
+                    size.is_multiple_of(2) && (size as f64 / target - 1.0).abs() < 0.05,
                     "{rate} Hz: {size} for {target}"
                 );
             }

@@ -47,6 +47,8 @@ pub struct Tracker {
     lanes: Vec<Lane>,
     spare: Vec<Lane>,
     best: usize,
+    /// The best was the best before its present row began.
+    settled: bool,
     strength: f64,
     absence: f64,
     chips: [f32; CHIPS],
@@ -89,6 +91,7 @@ impl Tracker {
             lanes: lanes(),
             spare: lanes(),
             best: 4,
+            settled: false,
             strength: 0.0,
             absence: 0.0,
             chips: [0.0; CHIPS],
@@ -119,6 +122,7 @@ impl Tracker {
             );
         }
         self.best = 4;
+        self.settled = false;
         self.absence = 0.0;
         let rows = self.lanes[4].evidence.seconds(found.window) / super::format::ROW;
         self.strength = found.score / rows.max(1.0).sqrt();
@@ -132,18 +136,44 @@ impl Tracker {
         maps: &[SpeedMap],
         clock: LocalClock,
     ) -> Tracked {
+        let mut ended = None;
         for lane in 0..self.lanes.len() {
             // Lanes of one speed stand together, so its chips are made once.
             if lane == 0 || self.lanes[lane].speed != self.lanes[lane - 1].speed {
                 maps[self.lanes[lane].speed].chips(sums, &mut self.chips);
             }
-            self.push_lane(lane, seconds, maps, clock);
+            let row_score = self.push_lane(lane, seconds, maps, clock);
+            if lane == self.best {
+                ended = row_score;
+            }
         }
-        self.choose(maps.len());
+        if let Some(score) = ended {
+            self.end_row(score, maps.len());
+        }
         self.tracked()
     }
 
-    fn push_lane(&mut self, lane: usize, seconds: f64, maps: &[SpeedMap], clock: LocalClock) {
+    /// Judges the row that the best hypothesis has just ended, and chooses again.
+    ///
+    /// The best of nine looks like a mark wherever there is none. So a row counts only if its hypothesis
+    /// was chosen before the row began: then the score has mean 0 without a mark.
+    fn end_row(&mut self, score: f64, speeds: usize) {
+        if self.settled {
+            self.judge(score);
+            self.settled = !self.choose(speeds);
+        } else {
+            self.settled = true;
+        }
+    }
+
+    /// Adds a slot to one hypothesis; returns the score of the row that this ends.
+    fn push_lane(
+        &mut self,
+        lane: usize,
+        seconds: f64,
+        maps: &[SpeedMap],
+        clock: LocalClock,
+    ) -> Option<f64> {
         let Lane {
             speed,
             place,
@@ -165,9 +195,7 @@ impl Tracker {
         self.signs.row(row as u64, &mut signs);
         let product = self.chips.iter().zip(signs).map(|(b, s)| b * s).sum();
         evidence.add(&self.chips, &[product]);
-        if let Some(score) = row_score.filter(|_| lane == self.best) {
-            self.judge(score);
-        }
+        row_score
     }
 
     /// Takes the score of a whole row as a sign of presence or absence.
@@ -175,11 +203,19 @@ impl Tracker {
         let tested = (0.5 * self.strength).clamp(TESTED[0], TESTED[1]);
         let for_absence = 0.5 * tested * tested - tested * score;
         self.absence = (self.absence + for_absence.min(ROW_ADDS)).max(0.0);
-        self.strength += (score - self.strength) / STRENGTH_MEMORY;
+        // What may be no mark says nothing about its strength: with a strength learned from noise, no row
+        // would speak for absence any more.
+        if !self.is_doubtful() {
+            self.strength += (score - self.strength) / STRENGTH_MEMORY;
+        }
     }
 
-    /// Follows the best of the hypotheses; keeps it in the middle.
-    fn choose(&mut self, speeds: usize) {
+    fn is_doubtful(&self) -> bool {
+        self.absence >= DOUBT * GONE
+    }
+
+    /// Follows the best of the hypotheses and keeps it in the middle. Returns whether it is another one.
+    fn choose(&mut self, speeds: usize) -> bool {
         let score = |lane: &Lane| lane.evidence.highest(self.arch)[COMPARED];
         let now = score(&self.lanes[self.best]);
         let (best, most) = self.lanes.iter().map(score).enumerate().fold(
@@ -193,7 +229,7 @@ impl Tracker {
             },
         );
         if best == self.best || most <= 0.0 {
-            return;
+            return false;
         }
         let (speed, place) = (self.lanes[best].speed, self.lanes[best].place);
         for (new, (step, shift)) in self.spare.iter_mut().zip(neighbours()) {
@@ -210,6 +246,7 @@ impl Tracker {
         }
         std::mem::swap(&mut self.lanes, &mut self.spare);
         self.best = 4;
+        true
     }
 
     /// What is known about the mark that is followed.
@@ -226,7 +263,7 @@ impl Tracker {
             speed: lane.speed,
             place: lane.place,
             gone: self.absence >= GONE,
-            doubtful: self.absence >= DOUBT * GONE,
+            doubtful: self.is_doubtful(),
         }
     }
 

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Once they are made, embedder and detector never ask for memory: they may run where waiting for a lock
+//! of the allocator is an audible gap.
+
+mod common;
+
+use common::{detector_config, embedder_config, key, mark, recording};
+use gstwm::watermark::{
+    DetectionState, Detector, DetectorConfig, Embedder, EmbedderConfig, RowClock,
+};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+/// Counts what the calling thread asks for; the other tests run at the same time.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+fn count() {
+    // A thread that is ending has no counter any more.
+    let _ = ALLOCATIONS.try_with(|allocations| allocations.set(allocations.get() + 1));
+}
+
+// SAFETY: every call goes to the system's allocator as it is.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count();
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count();
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Allocations, reallocations and frees while `work` runs.
+fn allocations(work: impl FnOnce()) -> usize {
+    let before = ALLOCATIONS.get();
+    work();
+    ALLOCATIONS.get() - before
+}
+
+/// Pieces that no framing inside fits, from one frame to a second.
+const SIZES: [usize; 7] = [480, 1, 1_025, 48_000, 441, 7, 9_999];
+
+fn for_pieces(frames: usize, mut work: impl FnMut(std::ops::Range<usize>)) {
+    let mut start = 0;
+    for size in SIZES.iter().cycle() {
+        if start == frames {
+            break;
+        }
+        let end = frames.min(start + size);
+        work(start..end);
+        start = end;
+    }
+}
+
+#[test]
+fn the_counter_counts() {
+    assert_eq!(allocations(|| ()), 0);
+    let boxed = || drop(std::hint::black_box(Box::new(1u8)));
+    assert_eq!(allocations(boxed), 2);
+    let grown = || std::hint::black_box(&mut Vec::with_capacity(1)).extend([1u64, 2]);
+    assert_eq!(allocations(grown), 3);
+}
+
+#[test]
+fn the_embedder_never_allocates() {
+    for (rate, channels, lookahead, row_clock) in [
+        (48_000, 2, true, RowClock::Stream),
+        (48_000, 1, false, RowClock::Stream),
+        (44_100, 2, true, RowClock::Utc),
+        (16_000, 1, true, RowClock::Stream),
+        (16_000, 2, false, RowClock::Utc),
+    ] {
+        let config = EmbedderConfig {
+            lookahead,
+            row_clock,
+            ..embedder_config(rate, channels)
+        };
+        let audio = recording("music.flac", rate, channels);
+        let mut mark = vec![0.0; audio.len()];
+        let mut embedder = Embedder::new(&config, &key()).unwrap();
+        // The very first block counts too.
+        let count = allocations(|| {
+            for round in 0..2 {
+                embedder.reset(round * 1_764_000_000_070_000_000);
+                for_pieces(audio.len() / channels, |frames| {
+                    embedder.set_strength(frames.start as f64 * 1e-5);
+                    embedder.set_enabled(frames.start % 5 != 0);
+                    let samples = frames.start * channels..frames.end * channels;
+                    embedder.process(&audio[samples.clone()], &mut mark[samples]);
+                });
+            }
+        });
+        assert_eq!(count, 0, "{config:?}");
+        assert!(mark.iter().any(|sample| *sample != 0.0), "{config:?}");
+    }
+}
+
+/// Searching, found, tracking for longer than the longest window, lost, and searching again.
+fn assert_detector_never_allocates(config: &DetectorConfig, start: u64) {
+    let (rate, channels) = (config.sample_rate, config.channels);
+    let music = recording("music.flac", rate, channels);
+    let embedder = EmbedderConfig {
+        row_clock: config.row_clock,
+        ..embedder_config(rate, channels)
+    };
+    let second = rate as usize * channels;
+    let marked = mark(&music.repeat(3), &embedder, start);
+    let silence = vec![0.0; 6 * second];
+    let audio = [&music[..second], &marked, &silence, &marked[..3 * second]].concat();
+    let mut detector = Detector::new(config, &key()).unwrap();
+    let mut states = [0; 3];
+    let count = allocations(|| {
+        detector.reset(start - 1_000_000_000);
+        let mut report = |detection: &gstwm::watermark::Detection| {
+            states[match detection.state {
+                DetectionState::Found => 0,
+                DetectionState::Present => 1,
+                DetectionState::Lost => 2,
+            }] += 1;
+        };
+        for_pieces(audio.len() / channels, |frames| {
+            detector.set_interval(0.5);
+            detector.push(
+                &audio[frames.start * channels..frames.end * channels],
+                &mut report,
+            );
+            std::hint::black_box((detector.score(), detector.is_present(), detector.stats()));
+        });
+        detector.finish(&mut report);
+        detector.reset(start);
+    });
+    assert_eq!(count, 0, "{config:?}");
+    let [found, present, lost] = states;
+    assert!(
+        found == 2 && present > 50 && lost == 1,
+        "{config:?}: {states:?}"
+    );
+}
+
+#[test]
+fn the_detector_never_allocates() {
+    for (rate, channels) in [(16_000, 1), (16_000, 2), (48_000, 1), (48_000, 2)] {
+        assert_detector_never_allocates(&detector_config(rate, channels), 1_000_000_000);
+    }
+}
+
+#[test]
+fn the_detector_never_allocates_with_the_utc_clock() {
+    let config = DetectorConfig {
+        row_clock: RowClock::Utc,
+        // The mark comes a second time, half a minute late.
+        clock_tolerance: 60.0,
+        ..detector_config(16_000, 1)
+    };
+    assert_detector_never_allocates(&config, 1_764_000_000_070_000_000);
+}

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What several test files share: the recordings, marked audio, pipelines and the messages from them.
+
+// Every test file is a crate of its own and uses a part of this one only.
+#![allow(dead_code)]
+
+use gst::prelude::*;
+use gstwm::watermark::{Carrier, DetectorConfig, Embedder, EmbedderConfig, Key, RowClock};
+use std::sync::Once;
+
+/// 64 hex digits: a passphrase would take its time in every test.
+pub const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+/// One byte of it differs.
+pub const OTHER_KEY: &str = "ff0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+
+pub fn init() {
+    static INIT: Once = Once::new();
+    INIT.call_once(|| {
+        gst::init().unwrap();
+        gstwm::plugin_register_static().unwrap();
+    });
+}
+
+pub fn key() -> Key {
+    Key::parse(KEY).unwrap()
+}
+
+/// Path of a file in tests/data.
+pub fn data(file: &str) -> String {
+    format!("{}/tests/data/{file}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Fails with the name of the Debian package if an element is missing.
+pub fn need(elements: &[(&str, &str)]) {
+    init();
+    for (element, package) in elements {
+        assert!(
+            gst::ElementFactory::find(element).is_some(),
+            "there is no GStreamer element {element}: install the Debian package {package} (make deps)"
+        );
+    }
+}
+
+/// What decodes a recording of tests/data, up to raw audio of any format.
+pub fn decoder(file: &str) -> String {
+    need(&[
+        ("flacparse", "gstreamer1.0-plugins-good"),
+        ("flacdec", "gstreamer1.0-plugins-good"),
+        ("audioconvert", "gstreamer1.0-plugins-base"),
+        ("audioresample", "gstreamer1.0-plugins-base"),
+    ]);
+    format!(
+        "filesrc location=\"{}\" ! flacparse ! flacdec ! audioconvert ! audioresample",
+        data(file)
+    )
+}
+
+pub fn pipeline(description: &str) -> gst::Pipeline {
+    init();
+    gst::parse::launch(description)
+        .unwrap_or_else(|error| panic!("{description}: {error}"))
+        .downcast()
+        .unwrap()
+}
+
+/// A recording of tests/data as interleaved samples.
+pub fn recording(file: &str, rate: u32, channels: usize) -> Vec<f32> {
+    let pipeline = pipeline(&format!(
+        "{} ! audio/x-raw,format=F32LE,rate={rate},channels={channels} ! appsink name=sink sync=false",
+        decoder(file)
+    ));
+    let sink: gst_app::AppSink = pipeline.by_name("sink").unwrap().downcast().unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let mut samples = Vec::new();
+    while let Ok(sample) = sink.pull_sample() {
+        let map = sample.buffer().unwrap().map_readable().unwrap();
+        samples.extend(
+            map.as_chunks()
+                .0
+                .iter()
+                .map(|bytes| f32::from_le_bytes(*bytes)),
+        );
+    }
+    pipeline.set_state(gst::State::Null).unwrap();
+    assert!(
+        samples.len() > 7 * rate as usize * channels,
+        "{file} is too short"
+    );
+    samples
+}
+
+pub fn embedder_config(sample_rate: u32, channels: usize) -> EmbedderConfig {
+    EmbedderConfig {
+        sample_rate,
+        channels,
+        unmarked_channels: 0,
+        carrier: Carrier::Programme,
+        lookahead: true,
+        row_clock: RowClock::Stream,
+    }
+}
+
+pub fn detector_config(sample_rate: u32, channels: usize) -> DetectorConfig {
+    DetectorConfig {
+        sample_rate,
+        channels,
+        carrier: Carrier::Programme,
+        row_clock: RowClock::Stream,
+        clock_tolerance: 120.0,
+        false_alarms_per_hour: 1e-4,
+        max_speed_deviation: 0.1,
+        interval: 1.0,
+    }
+}
+
+/// The programme with its mark, frame for frame; the first frame is at `start` nanoseconds of the row clock.
+pub fn mark(programme: &[f32], config: &EmbedderConfig, start: u64) -> Vec<f32> {
+    let mut embedder = Embedder::new(config, &key()).unwrap();
+    embedder.reset(start);
+    let delay = embedder.latency() * config.channels;
+    let mut input = programme.to_vec();
+    input.resize(programme.len() + delay, 0.0);
+    let mut mark = vec![0.0; input.len()];
+    embedder.process(&input, &mut mark);
+    programme
+        .iter()
+        .zip(&mark[delay..])
+        .map(|(sample, mark)| sample + mark)
+        .collect()
+}
+
+/// Numbers from 0 to 1 that are the same every time.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub fn uniform(&mut self) -> f32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 40) as f32 / (1u64 << 24) as f32
+    }
+
+    /// A sample of white noise, -1 to 1.
+    pub fn noise(&mut self) -> f32 {
+        2.0 * self.uniform() - 1.0
+    }
+}
+
+/// One `wmdetect` message: who sent it, and what it says.
+#[derive(Debug)]
+pub struct Message {
+    pub from: String,
+    pub fields: gst::Structure,
+}
+
+impl Message {
+    pub fn state(&self) -> &str {
+        self.fields.get("state").unwrap()
+    }
+
+    pub fn time(&self, field: &str) -> gst::ClockTime {
+        gst::ClockTime::from_nseconds(self.fields.get(field).unwrap())
+    }
+
+    /// Stream time of the end of the evidence.
+    pub fn end(&self) -> gst::ClockTime {
+        self.time("timestamp") + self.time("duration")
+    }
+
+    /// How far the watermark's time is ahead of the timestamp, in seconds, -102.4 to 102.4.
+    pub fn ahead(&self) -> f64 {
+        let difference =
+            self.time("watermark-time").seconds_f64() - self.time("timestamp").seconds_f64();
+        (difference + 102.4).rem_euclid(204.8) - 102.4
+    }
+}
+
+/// Plays a pipeline to its end and returns what its detectors said.
+pub fn play(pipeline: &gst::Pipeline) -> Vec<Message> {
+    let bus = pipeline.bus().unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let mut messages = Vec::new();
+    for message in bus.iter_timed(gst::ClockTime::NONE) {
+        match message.view() {
+            gst::MessageView::Eos(_) => break,
+            gst::MessageView::Error(error) => {
+                panic!("{} {:?}", error.error(), error.debug())
+            }
+            _ => messages.extend(detection(&message)),
+        }
+    }
+    pipeline.set_state(gst::State::Null).unwrap();
+    messages
+}
+
+/// The `wmdetect` message that this is, if it is one.
+pub fn detection(message: &gst::Message) -> Option<Message> {
+    let fields = message.structure().filter(|s| s.name() == "wmdetect")?;
+    Some(Message {
+        from: message.src().unwrap().name().to_string(),
+        fields: fields.to_owned(),
+    })
+}

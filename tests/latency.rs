@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! In a live pipeline `wmembed` holds the audio for exactly as long as it says, to the frame, and the sink
+//! waits for exactly that long.
+
+mod common;
+
+use common::{KEY, Random};
+use gst::prelude::*;
+use gst_base::prelude::BaseSinkExt as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// Latency of the source in these pipelines.
+const SOURCE: gst::ClockTime = gst::ClockTime::from_mseconds(20);
+
+struct Live {
+    pipeline: gst::Pipeline,
+    source: gst_app::AppSrc,
+    embed: gst::Element,
+    sink: gst_app::AppSink,
+    rate: u32,
+}
+
+impl Live {
+    fn new(rate: u32, lookahead: bool, sync: bool) -> Self {
+        let pipeline = common::pipeline(&format!(
+            "appsrc name=source is-live=true format=time min-latency={} \
+             caps=audio/x-raw,format=F32LE,rate={rate},channels=1,layout=interleaved \
+             ! wmembed name=embed key={KEY} lookahead={lookahead} ! appsink name=sink sync={sync} processing-deadline=0",
+            SOURCE.nseconds()
+        ));
+        Live {
+            source: pipeline.by_name("source").unwrap().downcast().unwrap(),
+            embed: pipeline.by_name("embed").unwrap(),
+            sink: pipeline.by_name("sink").unwrap().downcast().unwrap(),
+            pipeline,
+            rate,
+        }
+    }
+
+    /// Pushes a buffer of one frame.
+    fn push(&self, frame: usize, sample: f32) {
+        let mut buffer = gst::Buffer::from_slice(sample.to_le_bytes());
+        let time = frame as u64 * 1_000_000_000 / u64::from(self.rate);
+        let pts = gst::ClockTime::from_nseconds(time);
+        buffer.get_mut().unwrap().set_pts(pts);
+        self.source.push_buffer(buffer).unwrap();
+    }
+
+    /// The latency property, in frames.
+    fn frames(&self) -> usize {
+        let nanoseconds = self.embed.property::<u64>("latency");
+        (nanoseconds * u64::from(self.rate) / 1_000_000_000) as usize
+    }
+
+    /// What the sink hears when it asks for the latency.
+    fn query(&self) -> (bool, gst::ClockTime) {
+        let mut query = gst::query::Latency::new();
+        let pad = self.sink.static_pad("sink").unwrap();
+        assert!(pad.peer_query(&mut query));
+        let (live, min, _) = query.result();
+        (live, min)
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        let _ = self.pipeline.set_state(gst::State::Null);
+    }
+}
+
+#[test]
+fn each_frame_leaves_when_the_latency_has_passed() {
+    for (rate, lookahead) in [
+        (16_000, true),
+        (44_100, true),
+        (48_000, true),
+        (16_000, false),
+        (44_100, false),
+    ] {
+        let live = Live::new(rate, lookahead, false);
+        let what = format!("{rate} Hz, lookahead {lookahead}");
+        // Both probes run in the streaming thread, so what they see does not depend on time.
+        let arrived = Arc::new(AtomicUsize::new(0));
+        let left = Arc::new(Mutex::new(Vec::new()));
+        let pad = |name| live.embed.static_pad(name).unwrap();
+        let counter = arrived.clone();
+        pad("sink").add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+            counter.fetch_add(1, Ordering::SeqCst);
+            gst::PadProbeReturn::Ok
+        });
+        let (counter, seen) = (arrived.clone(), left.clone());
+        pad("src").add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+            let buffer = info.buffer().unwrap();
+            let samples: Vec<f32> = buffer
+                .map_readable()
+                .unwrap()
+                .as_chunks()
+                .0
+                .iter()
+                .map(|bytes| f32::from_le_bytes(*bytes))
+                .collect();
+            let arrived = counter.load(Ordering::SeqCst);
+            seen.lock()
+                .unwrap()
+                .push((arrived, buffer.pts().unwrap(), samples));
+            gst::PadProbeReturn::Ok
+        });
+        live.pipeline.set_state(gst::State::Playing).unwrap();
+
+        // A click in soft noise: nothing else is as loud.
+        let (click, frames) = (rate as usize / 10, rate as usize / 2);
+        let mut random = Random::new(3);
+        for frame in 0..frames {
+            let noise = 0.01 * random.noise();
+            live.push(frame, if frame == click { 1.0 } else { noise });
+        }
+        live.source.end_of_stream().unwrap();
+        while live.sink.pull_sample().is_ok() {}
+
+        let latency = live.frames();
+        assert!(latency > rate as usize / 100, "{what}: {latency}");
+        let (is_live, min) = live.query();
+        let nanoseconds = (latency as u64 * 1_000_000_000).div_ceil(u64::from(rate));
+        assert!(is_live, "{what}");
+        assert_eq!(
+            min,
+            SOURCE + gst::ClockTime::from_nseconds(nanoseconds),
+            "{what}"
+        );
+
+        let left = left.lock().unwrap();
+        let mut first = 0;
+        for (arrived, pts, samples) in left.iter() {
+            let expected = first as u64 * 1_000_000_000 / u64::from(rate);
+            assert_eq!(pts.nseconds(), expected, "{what}, frame {first}");
+            if *arrived < frames {
+                // The newest frame that leaves is as old as the latency.
+                let newest = first + samples.len() - 1;
+                assert_eq!(arrived - 1 - newest, latency, "{what}, frame {newest}");
+            }
+            for (i, sample) in samples.iter().enumerate() {
+                let is_click = first + i == click;
+                assert_eq!(sample.abs() > 0.5, is_click, "{what}, frame {}", first + i);
+            }
+            first += samples.len();
+        }
+        assert_eq!(first, frames, "{what}");
+        assert!(
+            left.iter()
+                .filter(|(arrived, ..)| *arrived < frames)
+                .count()
+                > frames / 8
+        );
+    }
+}
+
+#[test]
+fn the_sink_waits_for_the_latency() {
+    for lookahead in [true, false] {
+        let live = Live::new(48_000, lookahead, true);
+        live.pipeline.set_state(gst::State::Playing).unwrap();
+        // Enough for the sink to get its first buffer.
+        (0..24_000).for_each(|frame| live.push(frame, 0.0));
+        // The caps come with the first buffer, and with the caps the latency. Applications are to answer.
+        let bus = live.pipeline.bus().unwrap();
+        let message = bus
+            .timed_pop_filtered(gst::ClockTime::NONE, &[gst::MessageType::Latency])
+            .unwrap();
+        assert_eq!(
+            message.src().map(|source| source.name()).as_deref(),
+            Some("embed")
+        );
+        live.pipeline.state(gst::ClockTime::NONE).0.unwrap();
+        live.pipeline.recalculate_latency().unwrap();
+        let own = gst::ClockTime::from_nseconds(live.embed.property("latency"));
+        assert!(own > gst::ClockTime::from_mseconds(if lookahead { 288 } else { 10 }));
+        let sink: &gst_base::BaseSink = live.sink.dynamic_cast_ref().unwrap();
+        assert_eq!(sink.latency(), SOURCE + own);
+    }
+}

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! When the mark ends, the detector says so within some seconds, whatever comes after it; while it is there,
+//! a pause in the programme is no end.
+
+mod common;
+
+use common::{Random, detector_config, embedder_config, key, mark, recording};
+use gstwm::watermark::{DetectionState, Detector};
+
+const RATE: u32 = 16_000;
+
+/// Changes of state in the audio, and the second at which each is reported.
+fn changes(audio: &[f32]) -> Vec<(DetectionState, f64)> {
+    let mut detector = Detector::new(&detector_config(RATE, 1), &key()).unwrap();
+    let mut changes = Vec::new();
+    detector.push(audio, &mut |report| {
+        if report.state != DetectionState::Present {
+            changes.push((report.state, report.end as f64 / f64::from(RATE)));
+        }
+    });
+    changes
+}
+
+fn seconds(length: usize) -> usize {
+    length * RATE as usize
+}
+
+fn noise(length: usize, seed: u64) -> Vec<f32> {
+    let mut random = Random::new(seed);
+    (0..seconds(length)).map(|_| 0.1 * random.noise()).collect()
+}
+
+/// What is no mark, twenty seconds of each.
+fn unmarked() -> Vec<(&'static str, Vec<f32>)> {
+    let long = |file| recording(file, RATE, 1).repeat(3)[..seconds(20)].to_vec();
+    vec![
+        ("silence", vec![0.0; seconds(20)]),
+        ("noise", noise(20, 1)),
+        ("speech", long("speech.flac")),
+        ("music", long("music.flac")),
+    ]
+}
+
+fn assert_end_is_noticed(file: &str) {
+    let programme = recording(file, RATE, 1).repeat(3);
+    let marked = mark(&programme, &embedder_config(RATE, 1), 0);
+    for length in [3, 26] {
+        for (what, after) in unmarked() {
+            let audio = [&marked[..seconds(length)], &after].concat();
+            let changes = changes(&audio);
+            let what = format!("{length} s of {file}, then {what}: {changes:?}");
+            assert_eq!(changes.len(), 2, "{what}");
+            assert_eq!(changes[0].0, DetectionState::Found, "{what}");
+            assert_eq!(changes[1].0, DetectionState::Lost, "{what}");
+            let delay = changes[1].1 - length as f64;
+            assert!((1.5..15.0).contains(&delay), "{what}");
+        }
+    }
+}
+
+#[test]
+fn the_end_of_the_mark_in_music_is_noticed() {
+    assert_end_is_noticed("music.flac");
+}
+
+#[test]
+fn the_end_of_the_mark_in_speech_is_noticed() {
+    assert_end_is_noticed("speech.flac");
+}
+
+#[test]
+fn the_mark_is_found_again() {
+    let music = recording("music.flac", RATE, 1);
+    let marked = mark(&music, &embedder_config(RATE, 1), 0);
+    let audio = [
+        &marked[..seconds(4)],
+        &noise(20, 3),
+        &marked[seconds(2)..seconds(6)],
+    ]
+    .concat();
+    let changes = changes(&audio);
+    let states: Vec<_> = changes.iter().map(|(state, _)| *state).collect();
+    use DetectionState::{Found, Lost};
+    assert_eq!(states, [Found, Lost, Found], "{changes:?}");
+    assert!((24.0..27.0).contains(&changes[2].1), "{changes:?}");
+}
+
+#[test]
+fn a_pause_is_no_end() {
+    let mut programme = recording("speech.flac", RATE, 1).repeat(3);
+    programme.truncate(seconds(25));
+    // Silence is not marked; noise of the room is all that is heard then.
+    for start in [6, 15] {
+        programme[seconds(start)..seconds(start) + seconds(3) / 2].fill(0.0);
+    }
+    let marked = mark(&programme, &embedder_config(RATE, 1), 0);
+    let heard: Vec<f32> = marked
+        .iter()
+        .zip(noise(25, 4))
+        .map(|(sample, noise)| sample + 0.01 * noise)
+        .collect();
+    let changes = changes(&heard);
+    assert_eq!(changes.len(), 1, "{changes:?}");
+}
