@@ -6,6 +6,7 @@
 
 use super::format::{CHIP_HIGH, CHIP_LOW, CHIP_WIDTH, CHIPS, DELAY, WINDOW};
 use super::spectrum::{Forward, Timeline, fast_size};
+use super::weighting::{VIEWS, Weighting};
 use rustfft::num_complex::Complex;
 use std::f64::consts::TAU;
 use std::ops::Range;
@@ -14,6 +15,8 @@ use std::ops::Range;
 const FRAMES_PER_DELAY: u64 = 16;
 /// Frames in a slot.
 const FRAMES_PER_SLOT: u64 = 4;
+/// Time from frame to frame, in seconds.
+pub const FRAME: f64 = DELAY / FRAMES_PER_DELAY as f64;
 /// Slots in a row.
 pub const SLOTS_PER_ROW: usize = 5;
 /// Time that a slot lasts, in seconds.
@@ -32,12 +35,18 @@ pub fn compress(y: Complex<f32>) -> Complex<f32> {
     }
 }
 
-/// Sums of C(f) = Y(t) conj Y(t - 160 ms), magnitudes compressed, over the frames of one slot.
+/// Sums of C(f) = Y(t) conj Y(t - 160 ms) over the frames of one slot, Y weighted as each view has it.
 pub struct Slot<'a> {
     /// Input frame, counted since the reset, at the middle of the window that is latest in the middle of the slot.
     pub middle: f64,
-    /// One sum for each bin of [`Correlator::bins`].
+    /// One sum for each bin of [`Correlator::bins`], one view behind the other.
     pub sums: &'a [Complex<f32>],
+}
+
+/// The part of `sums` that belongs to `view`.
+pub fn of_view(sums: &[Complex<f32>], view: usize) -> &[Complex<f32>] {
+    let bins = sums.len() / VIEWS;
+    &sums[view * bins..][..bins]
 }
 
 /// Streaming self-correlation of one channel.
@@ -47,7 +56,9 @@ pub struct Correlator {
     bins: Range<usize>,
     forward: Forward,
     received: Timeline,
-    /// Compressed spectra of the latest delay, frame `k` at `k % FRAMES_PER_DELAY`.
+    weighting: Weighting,
+    weighted: Vec<Complex<f32>>,
+    /// Weighted spectra of the latest delay, frame `k` at `k % FRAMES_PER_DELAY`.
     history: Vec<Vec<Complex<f32>>>,
     sums: Vec<Complex<f32>>,
     next_frame: u64,
@@ -69,8 +80,10 @@ impl Correlator {
             size,
             forward: Forward::new(size),
             received: Timeline::new(size + block),
-            history: vec![vec![Complex::ZERO; bins.len()]; FRAMES_PER_DELAY as usize],
-            sums: vec![Complex::ZERO; bins.len()],
+            weighting: Weighting::new(bins.len()),
+            weighted: vec![Complex::ZERO; VIEWS * bins.len()],
+            history: vec![vec![Complex::ZERO; VIEWS * bins.len()]; FRAMES_PER_DELAY as usize],
+            sums: vec![Complex::ZERO; VIEWS * bins.len()],
             next_frame: 0,
             in_slot: 0,
             bins,
@@ -80,6 +93,7 @@ impl Correlator {
     /// Forgets all audio.
     pub fn reset(&mut self) {
         self.received.reset();
+        self.weighting.reset();
         self.sums.fill(Complex::ZERO);
         (self.next_frame, self.in_slot) = (0, 0);
     }
@@ -122,18 +136,15 @@ impl Correlator {
         let spectrum = self
             .forward
             .transform(self.received.range(self.start(k), self.size));
+        self.weighting
+            .weigh(&spectrum[self.bins.clone()], &mut self.weighted);
         let history = &mut self.history[(k % FRAMES_PER_DELAY) as usize];
         let has_partner = k >= FRAMES_PER_DELAY;
-        for ((y, earlier), sum) in spectrum[self.bins.clone()]
-            .iter()
-            .zip(history)
-            .zip(&mut self.sums)
-        {
-            let now = compress(*y);
+        for ((now, earlier), sum) in self.weighted.iter().zip(history).zip(&mut self.sums) {
             if has_partner {
                 *sum += now * earlier.conj();
             }
-            *earlier = now;
+            *earlier = *now;
         }
         self.next_frame += 1;
         self.in_slot += has_partner as u64;
@@ -205,7 +216,7 @@ impl SpeedMap {
         &self.edges
     }
 
-    /// Correlation of each chip; 0 for chips that the stream has no bins for.
+    /// Correlation of each chip, from the sums of one view; 0 for chips that the stream has no bins for.
     pub fn chips(&self, sums: &[Complex<f32>], chips: &mut [f32]) {
         for (chip, edge) in chips.iter_mut().zip(self.edges.windows(2)) {
             let bins = edge[0] as usize..edge[1] as usize;
@@ -247,9 +258,10 @@ mod tests {
         let mut chips = [0.0; CHIPS];
         let (mut sum, mut size) = (0.0, 0.0);
         correlator.push(audio, |slot| {
-            map.chips(slot.sums, &mut chips);
+            let plain = of_view(slot.sums, 0);
+            map.chips(plain, &mut chips);
             sum += chips.iter().sum::<f32>();
-            size += slot.sums.iter().map(|c| c.norm()).sum::<f32>();
+            size += plain.iter().map(|c| c.norm()).sum::<f32>();
         });
         sum / size
     }

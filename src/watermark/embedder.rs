@@ -13,7 +13,7 @@ use rustfft::num_complex::Complex;
 use std::collections::VecDeque;
 
 /// Decibels that the mark of strength 0 lies below the threshold of the masking model.
-const STRENGTH: f64 = -9.6;
+const STRENGTH: f64 = -8.6;
 /// Decibels per octave around 1.5 kHz that are added: the ear allows more in the treble than the model says.
 const TILT: f64 = 2.5;
 const TILT_CENTRE: f64 = 1500.0;

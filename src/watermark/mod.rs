@@ -20,6 +20,7 @@ mod noise;
 mod search;
 mod spectrum;
 mod tracker;
+mod weighting;
 
 pub use detector::{Detection, DetectionState, Detector, DetectorConfig, DetectorStats};
 pub use embedder::{Embedder, EmbedderConfig};

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! All rows of the key at all speeds and alignments: where could the mark be?
+//! All rows of the key at all speeds and alignments, in all views: where could the mark be?
 //!
-//! The sum of a slot's chip correlations times the signs of a row is made once for each slot, row and
-//! speed. Sums over the slots of a row are made from these for each of the five ways in which rows can
+//! The sum of a slot's chip correlations times the signs of a row is made once for each slot, row,
+//! speed and view. Sums over the slots of a row are made from these for each of the five ways in which rows can
 //! lie on slots, so the costly product serves all alignments, and rows that are not yet whole count too.
 
 use super::bound::{log_tail, threshold};
-use super::correlation::{SLOT, SLOTS_PER_ROW, SpeedMap};
+use super::correlation::{SLOT, SLOTS_PER_ROW, SpeedMap, of_view};
 use super::evidence::{Evidence, LANES, WINDOWS};
 use super::format::{CHIPS, ROW, ROWS, RowClock};
 use super::key::Signs;
+use super::weighting::VIEWS;
 use pulp::Arch;
 use rustfft::num_complex::Complex;
 
@@ -28,6 +29,8 @@ pub struct Candidate {
     pub score: f64,
     /// Which window that is.
     pub window: usize,
+    /// Which view of the audio.
+    pub view: usize,
     /// Index of the speed.
     pub speed: usize,
     /// Which of the five alignments.
@@ -124,7 +127,8 @@ pub struct Search {
     hypotheses: [f64; 2],
     chips: Vec<f32>,
     products: Vec<f32>,
-    /// Evidence of speed `v` and alignment `a` at `v * SLOTS_PER_ROW + a`.
+    /// Evidence of view `u`, speed `v` and alignment `a` at `(u * speeds + v) * SLOTS_PER_ROW + a`; chips and
+    /// products are in the same order.
     evidence: Vec<Evidence>,
     highest: f64,
 }
@@ -144,11 +148,11 @@ impl Search {
             RowClock::Stream => ROWS,
             RowClock::Utc => (2 * reach as usize + 2).next_multiple_of(LANES),
         };
-        let tests_an_hour = 3600.0 / SLOT * (SLOTS_PER_ROW * rows * WINDOWS) as f64;
+        let tests_an_hour = 3600.0 / SLOT * (SLOTS_PER_ROW * rows * WINDOWS * VIEWS) as f64;
         let others = (speeds - 1) as f64;
         let hypotheses = [tests_an_hour, tests_an_hour * others];
         let share = if speeds == 1 { 1.0 } else { NOMINAL_SHARE };
-        let padded = speeds.next_multiple_of(PASS);
+        let padded = (VIEWS * speeds).next_multiple_of(PASS);
         let mut search = Search {
             arch: Arch::new(),
             signs,
@@ -166,7 +170,7 @@ impl Search {
             hypotheses,
             chips: vec![0.0; padded * CHIPS],
             products: vec![0.0; padded * rows],
-            evidence: vec![Evidence::new(rows); speeds * SLOTS_PER_ROW],
+            evidence: vec![Evidence::new(rows); VIEWS * speeds * SLOTS_PER_ROW],
             highest: 0.0,
         };
         if row_clock == RowClock::Stream {
@@ -188,9 +192,9 @@ impl Search {
         self.matrix.rows
     }
 
-    /// Evidence at speed `speed` and alignment `alignment`.
-    pub fn evidence(&self, speed: usize, alignment: usize) -> &Evidence {
-        &self.evidence[speed * SLOTS_PER_ROW + alignment]
+    /// Evidence in view `view` at speed `speed` and alignment `alignment`.
+    pub fn evidence(&self, view: usize, speed: usize, alignment: usize) -> &Evidence {
+        &self.evidence[(view * self.speeds + speed) * SLOTS_PER_ROW + alignment]
     }
 
     /// Score above which speed `speed` counts as found.
@@ -227,20 +231,23 @@ impl Search {
         maps: &[SpeedMap],
     ) -> Option<Candidate> {
         self.follow_clock(seconds);
-        for (map, chips) in maps.iter().zip(self.chips.chunks_exact_mut(CHIPS)) {
-            map.chips(sums, chips);
+        for (i, chips) in self.chips.chunks_exact_mut(CHIPS).enumerate() {
+            if i < VIEWS * maps.len() {
+                maps[i % maps.len()].chips(of_view(sums, i / maps.len()), chips);
+            }
         }
         self.matrix
             .multiply(self.arch, &self.chips, &mut self.products);
         let rows = self.matrix.rows;
         let mut best: Option<(f64, Candidate)> = None;
-        for (v, map) in maps.iter().enumerate() {
-            let chips = &self.chips[v * CHIPS..][..CHIPS];
-            let products = &self.products[v * rows..][..rows];
-            let threshold = self.thresholds[(v != self.nominal) as usize];
+        for i in 0..VIEWS * maps.len() {
+            let (view, speed) = (i / maps.len(), i % maps.len());
+            let chips = &self.chips[i * CHIPS..][..CHIPS];
+            let products = &self.products[i * rows..][..rows];
+            let threshold = self.threshold(speed);
             for alignment in 0..SLOTS_PER_ROW {
-                let evidence = &mut self.evidence[v * SLOTS_PER_ROW + alignment];
-                evidence.enter_row(self.clock.row(seconds, map.speed, alignment));
+                let evidence = &mut self.evidence[i * SLOTS_PER_ROW + alignment];
+                evidence.enter_row(self.clock.row(seconds, maps[speed].speed, alignment));
                 evidence.add(chips, products);
                 for (window, score) in evidence.highest(self.arch).into_iter().enumerate() {
                     let score = score as f64;
@@ -250,7 +257,8 @@ impl Search {
                         let candidate = Candidate {
                             score,
                             window,
-                            speed: v,
+                            view,
+                            speed,
                             alignment,
                             offset: 0,
                         };
@@ -261,7 +269,7 @@ impl Search {
         }
         best.map(|(_, candidate)| Candidate {
             offset: self
-                .evidence(candidate.speed, candidate.alignment)
+                .evidence(candidate.view, candidate.speed, candidate.alignment)
                 .best_hypothesis(candidate.window),
             ..candidate
         })
@@ -344,7 +352,10 @@ mod tests {
             )
         };
         let (narrow, wide, lax) = (search(1, 1e-4), search(11, 1e-4), search(11, 30.0));
-        assert_eq!(narrow.hypotheses_per_hour(), 90_000.0 * 5.0 * 1024.0 * 9.0);
+        assert_eq!(
+            narrow.hypotheses_per_hour(),
+            90_000.0 * 5.0 * 1024.0 * 9.0 * 2.0
+        );
         assert_eq!(
             wide.hypotheses_per_hour(),
             11.0 * narrow.hypotheses_per_hour()

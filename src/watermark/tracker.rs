@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where the mark was found, the next row is known: follow it, and notice when it is gone.
 //!
-//! Nine hypotheses remain, three speeds by three positions 40 ms apart. They keep the evidence that the
+//! Nine hypotheses remain in each view, three speeds by three positions 40 ms apart. They keep the evidence that the
 //! search had for them, so nothing is lost at the hand-over, and they follow a slow drift.
 //!
 //! Gone is decided by a cumulative sum (Page 1954) of the log-likelihood ratio between "no mark", where
@@ -9,11 +9,12 @@
 //! the programme has piled up, and what one row can add is bounded, so a strong mark is not given up
 //! for a pause of two seconds.
 
-use super::correlation::{SLOTS_PER_ROW, SpeedMap};
+use super::correlation::{SLOTS_PER_ROW, SpeedMap, of_view};
 use super::evidence::{Evidence, LATEST, WINDOWS};
 use super::format::{CHIPS, ROWS, RowClock};
 use super::key::Signs;
 use super::search::{Candidate, LocalClock, Search};
+use super::weighting::VIEWS;
 use pulp::Arch;
 use rustfft::num_complex::Complex;
 
@@ -31,8 +32,14 @@ const ROW_ADDS: f64 = GONE / 12.5;
 /// Above this share of [`GONE`] the mark may have moved: the search runs beside the tracker.
 const DOUBT: f64 = 0.3;
 
+/// Hypotheses in a view, the one in the middle, and all of them.
+const NEIGHBOURS: usize = 9;
+const CENTRE: usize = 4;
+const LANES: usize = VIEWS * NEIGHBOURS;
+
 /// One hypothesis that is followed.
 struct Lane {
+    view: usize,
     speed: usize,
     /// Position of the key against the local rows, in slots.
     place: i64,
@@ -76,8 +83,9 @@ impl Tracker {
     /// A tracker that follows nothing yet.
     pub fn new(signs: Signs, row_clock: RowClock) -> Self {
         let lanes = || {
-            (0..9)
+            (0..LANES)
                 .map(|_| Lane {
+                    view: 0,
                     speed: 0,
                     place: 0,
                     evidence: Evidence::new(1),
@@ -90,7 +98,7 @@ impl Tracker {
             arch: Arch::new(),
             lanes: lanes(),
             spare: lanes(),
-            best: 4,
+            best: CENTRE,
             settled: false,
             strength: 0.0,
             absence: 0.0,
@@ -112,19 +120,20 @@ impl Tracker {
         let place = delta * SLOTS_PER_ROW as i64 + found.alignment as i64;
         let slots = (search.rows() * SLOTS_PER_ROW) as i64;
         let found_at = (found.offset * SLOTS_PER_ROW + found.alignment) as i64;
-        for (lane, (step, shift)) in self.lanes.iter_mut().zip(neighbours()) {
+        for (lane, (view, step, shift)) in self.lanes.iter_mut().zip(neighbours()) {
+            lane.view = view;
             lane.speed = neighbour_speed(found.speed, step, maps.len());
             lane.place = place + shift;
             let at = (found_at + shift).rem_euclid(slots) as usize;
             lane.evidence.take(
-                search.evidence(lane.speed, at % SLOTS_PER_ROW),
+                search.evidence(view, lane.speed, at % SLOTS_PER_ROW),
                 at / SLOTS_PER_ROW,
             );
         }
-        self.best = 4;
+        self.best = found.view * NEIGHBOURS + CENTRE;
         self.settled = false;
         self.absence = 0.0;
-        let rows = self.lanes[4].evidence.seconds(found.window) / super::format::ROW;
+        let rows = self.lanes[self.best].evidence.seconds(found.window) / super::format::ROW;
         self.strength = found.score / rows.max(1.0).sqrt();
     }
 
@@ -138,9 +147,11 @@ impl Tracker {
     ) -> Tracked {
         let mut ended = None;
         for lane in 0..self.lanes.len() {
-            // Lanes of one speed stand together, so its chips are made once.
-            if lane == 0 || self.lanes[lane].speed != self.lanes[lane - 1].speed {
-                maps[self.lanes[lane].speed].chips(sums, &mut self.chips);
+            // Lanes of one view and speed stand together, so their chips are made once.
+            let Lane { view, speed, .. } = self.lanes[lane];
+            let before = lane.checked_sub(1).map(|lane| &self.lanes[lane]);
+            if before.is_none_or(|before| (before.view, before.speed) != (view, speed)) {
+                maps[speed].chips(of_view(sums, view), &mut self.chips);
             }
             let row_score = self.push_lane(lane, seconds, maps, clock);
             if lane == self.best {
@@ -155,7 +166,7 @@ impl Tracker {
 
     /// Judges the row that the best hypothesis has just ended, and chooses again.
     ///
-    /// The best of nine looks like a mark wherever there is none. So a row counts only if its hypothesis
+    /// The best of many looks like a mark wherever there is none. So a row counts only if its hypothesis
     /// was chosen before the row began: then the score has mean 0 without a mark.
     fn end_row(&mut self, score: f64, speeds: usize) {
         if self.settled {
@@ -178,6 +189,7 @@ impl Tracker {
             speed,
             place,
             evidence,
+            ..
         } = &mut self.lanes[lane];
         let slots = SLOTS_PER_ROW as i64;
         let local = clock.row(
@@ -231,21 +243,27 @@ impl Tracker {
         if best == self.best || most <= 0.0 {
             return false;
         }
-        let (speed, place) = (self.lanes[best].speed, self.lanes[best].place);
-        for (new, (step, shift)) in self.spare.iter_mut().zip(neighbours()) {
+        let Lane {
+            view: best_view,
+            speed,
+            place,
+            ..
+        } = self.lanes[best];
+        for (new, (view, step, shift)) in self.spare.iter_mut().zip(neighbours()) {
+            new.view = view;
             new.speed = neighbour_speed(speed, step, speeds);
             new.place = place + shift;
             match self
                 .lanes
                 .iter()
-                .find(|old| old.speed == new.speed && old.place == new.place)
+                .find(|old| (old.view, old.speed, old.place) == (view, new.speed, new.place))
             {
                 Some(old) => new.evidence.take(&old.evidence, 0),
                 None => new.evidence.reset(),
             }
         }
         std::mem::swap(&mut self.lanes, &mut self.spare);
-        self.best = 4;
+        self.best = best_view * NEIGHBOURS + CENTRE;
         true
     }
 
@@ -288,9 +306,11 @@ impl Tracker {
     }
 }
 
-/// The nine neighbours: steps of speed and of place, those of one speed together. Number 4 is the centre.
-fn neighbours() -> impl Iterator<Item = (i32, i64)> {
-    (-1..=1).flat_map(|step| (-1..=1).map(move |shift| (step, shift)))
+/// The neighbours in each view: steps of speed and of place, those of one speed together.
+fn neighbours() -> impl Iterator<Item = (usize, i32, i64)> {
+    (0..VIEWS).flat_map(|view| {
+        (-1..=1).flat_map(move |step| (-1..=1).map(move |shift| (view, step, shift)))
+    })
 }
 
 fn neighbour_speed(speed: usize, step: i32, speeds: usize) -> usize {
