@@ -173,7 +173,10 @@ fn settings_that_do_not_go_together_are_errors() {
         assert!(element.set_state(gst::State::Paused).is_err());
         let message = bus.pop_filtered(&[gst::MessageType::Error]).unwrap();
         element.set_state(gst::State::Null).unwrap();
-        format!("{message:?}")
+        let gst::MessageView::Error(error) = message.view() else {
+            unreachable!()
+        };
+        error.error().to_string()
     };
     for name in ["wmembed", "wmdetect"] {
         let element = element(name, KEY);
