@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Settings that embedder and detector share, and must agree on.
 
+use crate::watermark::format::check_carrier;
 use crate::watermark::{Carrier, Key, KeyError, RowClock};
 use gst::glib;
 use gst::prelude::*;
@@ -147,6 +148,16 @@ impl Shared {
             "row-clock" => self.row_clock.to_value(),
             name => unreachable!("property {name} is not listed"),
         }
+    }
+
+    /// Says what is wrong with settings that do not go together.
+    pub fn check(&self, element: &str) -> Result<(), gst::ErrorMessage> {
+        check_carrier(self.carrier.into(), self.row_clock.into()).map_err(|error| {
+            gst::error_msg!(
+                gst::LibraryError::Settings,
+                ("{element} cannot start: {error}")
+            )
+        })
     }
 
     /// The key for `element`, or what to tell the user. Stretching a passphrase takes some 30 ms.

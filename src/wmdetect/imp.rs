@@ -4,7 +4,7 @@ use super::stream::Stream;
 use crate::audio;
 use crate::settings::{self, Shared, lock};
 use crate::watermark::detector::DetectorStats;
-use crate::watermark::{DetectorConfig, Key};
+use crate::watermark::{Carrier, DetectorConfig, Key, MAX_NOISE_DEVIATION};
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
@@ -311,7 +311,18 @@ impl BaseTransformImpl for WmDetect {
     const TRANSFORM_IP_ON_PASSTHROUGH: bool = true;
 
     fn start(&self) -> Result<(), gst::ErrorMessage> {
-        let shared = lock(&self.settings).shared.clone();
+        let (shared, deviation) = {
+            let settings = lock(&self.settings);
+            (settings.shared.clone(), settings.max_speed_deviation)
+        };
+        if Carrier::from(shared.carrier) == Carrier::Noise && deviation > MAX_NOISE_DEVIATION {
+            return Err(gst::error_msg!(
+                gst::LibraryError::Settings,
+                ("wmdetect cannot start: with carrier=noise, max-speed-deviation is at most \
+                     {MAX_NOISE_DEVIATION} percent, not {deviation}")
+            ));
+        }
+        shared.check("wmdetect")?;
         let key = shared.load_key("wmdetect")?;
         *lock(&self.state) = State {
             key: Some(key),

@@ -2,6 +2,7 @@
 //! The score of all pairs of the latest blocks, for one place in the key and a few speeds.
 
 use super::super::correlation::SpeedMap;
+use super::super::evidence::LANES;
 use super::super::format::{CHIP_LOW, CHIP_WIDTH, CHIPS, DELAY, ROWS};
 use super::super::key::Signs;
 use super::lags::LagCorrelator;
@@ -179,7 +180,13 @@ impl Form {
         let (mut best, mut most) = (0, f32::NEG_INFINITY);
         for fine in low.max(-FINE)..=high.min(FINE) {
             let ramps = &self.ramps[(fine + FINE) as usize];
-            let sum: f32 = sums.iter().zip(ramps).map(|(x, r)| real_sum(x, r)).sum();
+            let sum: f32 = self.arch.dispatch(
+                #[inline(always)]
+                || {
+                    let real = |(x, r): (&Plane, &Plane)| dot(&x.re, &r.re) - dot(&x.im, &r.im);
+                    sums.iter().zip(ramps).map(real).sum()
+                },
+            );
             if sum > most {
                 (best, most) = (fine, sum);
             }
@@ -256,11 +263,15 @@ impl Form {
                 }
             },
         );
-        chaos(rows, |lag, j| &real[pair(lag, j)])
+        self.arch.dispatch(
+            #[inline(always)]
+            || chaos(rows, |lag, j| &real[pair(lag, j)]),
+        )
     }
 }
 
 /// Score of the quadratic form in the signs `rows`, latest block first, whose coefficients are `real(lag, j)`.
+#[inline(always)]
 fn chaos<'a>(
     rows: &[[f32; CHIPS]; BLOCKS],
     real: impl Fn(usize, usize) -> &'a [f32; CHIPS],
@@ -274,10 +285,10 @@ fn chaos<'a>(
             for ((g, b), s) in given.iter_mut().zip(b).zip(earlier) {
                 *g += b * s;
             }
-            expected += b.iter().map(|b| b * b).sum::<f32>() as f64;
+            expected += dot(b, b) as f64;
         }
-        let of_block: f32 = given.iter().zip(&rows[j]).map(|(g, s)| g * s).sum();
-        let square: f32 = given.iter().map(|g| g * g).sum();
+        let of_block = dot(&given, &rows[j]);
+        let square = dot(&given, &given);
         sum += of_block as f64;
         variance += square as f64;
         if j == 0 && square > 0.0 {
@@ -307,10 +318,19 @@ fn turn(arch: Arch, re: &[f32], im: &[f32], ramp: &[Complex<f32>], product: &mut
     );
 }
 
-fn real_sum(x: &Plane, ramp: &Plane) -> f32 {
-    let re: f32 = x.re.iter().zip(&ramp.re).map(|(x, r)| x * r).sum();
-    let im: f32 = x.im.iter().zip(&ramp.im).map(|(x, r)| x * r).sum();
-    re - im
+/// Sum of the products of two rows of chips, in an order that vector instructions can follow.
+#[inline(always)]
+fn dot(a: &[f32; CHIPS], b: &[f32; CHIPS]) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    let (a, b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let rest = a.remainder().iter().zip(b.remainder());
+    let rest: f32 = rest.map(|(a, b)| a * b).sum();
+    for (a, b) in a.zip(b) {
+        for i in 0..LANES {
+            lanes[i] += a[i] * b[i];
+        }
+    }
+    rest + lanes.iter().sum::<f32>()
 }
 
 /// What the lags lack `step` fine steps from a coarse speed: within a chip, the phase is the same to 0.04.
