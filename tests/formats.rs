@@ -204,6 +204,9 @@ fn assert_marked_and_found(format: AudioFormat, rate: u32, layout: Layout, music
     for message in &messages {
         let ahead = message.ahead();
         assert!(ahead.abs() <= 0.06, "{what}: {ahead} s");
+        // At the wrong speed even the opposite of the mark looks like a weak one.
+        let speed: f64 = message.fields.get("speed").unwrap();
+        assert!((speed - 1.0).abs() < 0.0005, "{what}: speed {speed}");
     }
 }
 

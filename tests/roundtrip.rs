@@ -154,6 +154,8 @@ fn assert_found(codec: &Codec, file: &str, seconds: u64) {
         // Some codecs delay the audio against its timestamps.
         let ahead = message.ahead();
         assert!((-0.12..=0.06).contains(&ahead), "{file}: {ahead} s");
+        let speed: f64 = message.fields.get("speed").unwrap();
+        assert!((speed - 1.0).abs() < 0.0005, "{file}: speed {speed}");
     }
 }
 
