@@ -12,11 +12,21 @@ use super::spectrum::{Forward, Inverse, Timeline, clean, fast_size};
 use rustfft::num_complex::Complex;
 use std::collections::VecDeque;
 
-/// Decibels that the mark of strength 0 lies below the threshold of the masking model.
-const STRENGTH: f64 = -8.6;
-/// Decibels per octave around 1.5 kHz that are added: the ear allows more in the treble than the model says.
-const TILT: f64 = 2.5;
-const TILT_CENTRE: f64 = 1500.0;
+/// Decibels of the mark of strength 0 against the threshold of the masking model, by frequency in hertz; in
+/// between, straight lines over the logarithm of frequency.
+///
+/// Measured, band by band, on 13 recordings of speech: what 4 dB more cost in PESQ, and what they brought in
+/// score in rooms, in noise and behind telephone codecs. Below 600 Hz the score costs ten times as much
+/// quality as above 4 kHz. The top is kept under the threshold all the same, since PESQ hears speech only.
+const LEVELS: [(f64, f64); 7] = [
+    (300.0, -20.5),
+    (450.0, -18.5),
+    (800.0, -11.8),
+    (1250.0, -6.5),
+    (2000.0, -5.3),
+    (3500.0, -4.0),
+    (6550.0, -2.5),
+];
 /// Length of a shaping frame, in seconds: short, so that the mark does not spread ahead of attacks.
 const SHAPING_WINDOW: f64 = 1024.0 / 48_000.0;
 
@@ -67,7 +77,7 @@ pub struct Embedder {
     inverse: Inverse,
     /// Spectrum of the carrier in the present shaping frame, marked bins only.
     carrier_bins: Vec<Complex<f32>>,
-    /// Gain of each marked bin at strength 0.
+    /// Gain of each marked bin at strength 0, against the threshold.
     tilt: Vec<f32>,
     amplitudes: Vec<f32>,
     lanes: Vec<Lane>,
@@ -116,7 +126,7 @@ impl Embedder {
         let bins = marked[0]..marked[marked.len() - 1] + 1;
         let level = carrier.bin_power(size) as f64;
         let tilt = |bin| {
-            let decibels = STRENGTH + TILT * (hertz(bin) / TILT_CENTRE).log2();
+            let decibels = level_at(hertz(bin));
             (10f64.powf(decibels / 20.0) / level.sqrt()) as f32
         };
         let latency = size + carrier.lookahead();
@@ -279,4 +289,15 @@ impl Embedder {
         }
         self.pulled += (mark.len() / self.channels) as u64;
     }
+}
+
+/// Level of the mark at `hertz`, from [`LEVELS`].
+fn level_at(hertz: f64) -> f64 {
+    let above = LEVELS.partition_point(|&(f, _)| f < hertz);
+    let ((low, from), (high, to)) = match above {
+        0 => return LEVELS[0].1,
+        n if n == LEVELS.len() => return LEVELS[n - 1].1,
+        n => (LEVELS[n - 1], LEVELS[n]),
+    };
+    from + (to - from) * (hertz / low).ln() / (high / low).ln()
 }

@@ -10,10 +10,10 @@
 //! - *Plain*: magnitudes raised to 0.1. Best behind codecs and on music.
 //! - *Above the noise*: phase alone, weighted by the estimated ratio r of signal to noise in the cell as
 //!   (r / (1 + r))^0.35. The noise is the lowest power of the bin in the last 4.5 to 6 s (Martin, "Noise
-//!   power spectral density estimation based on optimal smoothing and minimum statistics", 2001). Finds
-//!   a sixth more of the excerpts of speech in rooms and noise than the other alone (measured).
+//!   power spectral density estimation based on optimal smoothing and minimum statistics", 2001). Scores
+//!   a tenth higher than the other on speech in rooms and noise (measured).
 //!
-//! In both, each frame is tilted a little towards the bands and moments that are loud.
+//! Besides, the plain view leans a little towards loud bands and moments, the other towards loud moments.
 
 use super::correlation::FRAME;
 use rustfft::num_complex::Complex;
@@ -23,8 +23,10 @@ pub const VIEWS: usize = 2;
 
 /// Magnitude exponent of the plain view.
 const COMPRESSION: f32 = 0.1;
-/// Exponent of the power of the band, about 630 Hz wide, against the mean power so far.
-const LOUDNESS: f32 = 0.05;
+/// Exponent of the power of the band, about 630 Hz wide, against the mean power so far, in the plain view.
+const BAND_LOUDNESS: f32 = 0.05;
+/// Exponent of the power of the moment against the mean power so far, in the other.
+const MOMENT_LOUDNESS: f32 = 0.1;
 /// Bins on either side that count as the band, and as the cell.
 const BAND_REACH: usize = 40;
 const CELL_REACH: usize = 2;
@@ -81,6 +83,8 @@ impl Weighting {
     pub fn weigh(&mut self, frame: &[Complex<f32>], views: &mut [Complex<f32>]) {
         self.smooth(frame);
         let (plain, above_noise) = views.split_at_mut(frame.len());
+        let moment = self.mean_power(frame.len() / 2, frame.len()) / self.mean;
+        let moment_loudness = MOMENT_LOUDNESS * moment.log2();
         for (i, y) in frame.iter().enumerate() {
             let power = y.norm_sqr();
             if power < SILENCE {
@@ -90,11 +94,11 @@ impl Weighting {
             let cell = self.mean_power(i, CELL_REACH);
             let noise = self.lower(i, cell) * MINIMUM_BIAS;
             let ratio = (cell / noise - 1.0).max(LOWEST_RATIO);
-            let loudness = LOUDNESS * (self.mean_power(i, BAND_REACH) / self.mean).log2();
+            let band_loudness = BAND_LOUDNESS * (self.mean_power(i, BAND_REACH) / self.mean).log2();
             let level = 0.5 * power.log2();
             let trust = TRUST * (ratio / (1.0 + ratio)).log2();
-            plain[i] = y * ((COMPRESSION - 1.0) * level + loudness).exp2();
-            above_noise[i] = y * (trust + loudness - level).exp2();
+            plain[i] = y * ((COMPRESSION - 1.0) * level + band_loudness).exp2();
+            above_noise[i] = y * (trust + moment_loudness - level).exp2();
         }
         self.end_frame();
     }
