@@ -2,7 +2,7 @@
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test check clean
+.PHONY: help deps build demo measure test check clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
@@ -15,6 +15,9 @@ build: deps ## build the plugin, target/release/libgstwm.so
 
 demo: build ## mark two recordings, send them through MP3 at 64 kbit/s, find the mark
 	@scripts/demo.sh
+
+measure: build ## mark recordings (FILES=...), send them through codecs, tell what is found, and how fast
+	@scripts/measure.sh $(FILES)
 
 # GStreamer writes its list of plugins first, so that a warning of someone else's plugin cannot stop a test.
 test: export GST_REGISTRY := $(TARGET)/test-registry.bin

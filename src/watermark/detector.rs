@@ -122,7 +122,7 @@ struct Judge {
     interval: f64,
     row_clock: RowClock,
     clock: LocalClock,
-    /// Seconds into a row at which the first frame lies, on the detector's clock.
+    /// One for each speed, the slowest first.
     maps: Vec<SpeedMap>,
     search: Search,
     tracker: Tracker,

@@ -18,7 +18,7 @@
 //! | `row-clock` | `stream` | what counts the rows of the key in `wmembed`: `stream` time, or real time (`utc`) |
 //! | `clock-tolerance` | 120 s | ns, at most an hour: how far the system's clock may be off, for `row-clock=utc` |
 //! | `false-alarms-per-hour` | 0.0001 | false alarms in an hour of unmarked audio that are acceptable |
-//! | `max-speed-deviation` | 0.1 | percent, 0 to 6: how far the playing speed may be off |
+//! | `max-speed-deviation` | 0.1 | percent, 0 to 6: how far the playing speed may be off; at most 1 with `carrier=noise` |
 //! | `interval` | 1 s | ns, at least 100 ms: how often `present` is repeated |
 //! | `post-messages` | `true` | whether to post element messages |
 //! | `present` | | read-only: whether the mark is there now; notifies of changes |
@@ -38,7 +38,7 @@
 //! | `log10-p` | double | log10 of the chance of such a score in an hour of unmarked audio, all attempts counted |
 //! | `window` | guint64 | ns of evidence behind the score |
 //! | `speed` | double | playing speed, 1.0 being that of `wmembed` |
-//! | `watermark-time` | guint64 | ns, position of the evidence's start in the marked programme, modulo 204.8 s |
+//! | `watermark-time` | guint64 | ns, position of the evidence's start in the marked programme, modulo 204.8 s (163.84 s with `carrier=noise`) |
 //! | `timestamp` | guint64 | ns, buffer timestamp of the START of the evidence |
 //! | `stream-time` | guint64 | ns, the same as stream time |
 //! | `running-time` | guint64 | ns, the same as running time |
