@@ -27,6 +27,14 @@ const PARTNER_FLOOR: f32 = 0.03;
 const POWER_REACH: usize = 4;
 /// Seconds over which the mean power of the programme is taken.
 const POWER_MEMORY: f64 = 10.0;
+/// Mean weight of the partners below which a programme counts as sparse, and the most that its mark is raised
+/// by, as an amplitude (3.5 dB). Speech with pauses and a dull voice has a mean weight of 0.15, other speech
+/// 0.25 to 0.5, music 0.3 to 0.9. What is sparse leaves a microphone little to correlate, and hides more: at
+/// equal strength, PESQ is 0.1 to 0.3 better on the sparse recordings (measured on 13 recordings of speech).
+const SPARSE: f32 = 0.3;
+const MOST_RAISED: f32 = 1.5;
+/// Frames that the mean weight at the start counts for, about a second: it starts at [`SPARSE`].
+const FRAMES_BEFORE: f32 = 16.0;
 /// Mean power of a bin of the carrier's frames: two copies of unit magnitude, or one of the same power.
 const PROGRAMME_POWER: f64 = 2.0;
 const NOISE_POWER: f64 = 1.0;
@@ -65,6 +73,7 @@ pub struct CarrierStage {
     power: Vec<f32>,
     mean_power: f32,
     powers_seen: f32,
+    mean_weight: f32,
     noise_block: Vec<f32>,
     noise_frame: Vec<f32>,
     /// Unix or stream time of frame 0, in nanoseconds.
@@ -125,6 +134,7 @@ impl CarrierStage {
             power: vec![0.0; n],
             mean_power: 0.0,
             powers_seen: 0.0,
+            mean_weight: SPARSE,
             noise_block: noise_block(delay),
             noise_frame: vec![0.0; size],
             start: 0,
@@ -145,6 +155,7 @@ impl CarrierStage {
         }
         self.mean_power = 0.0;
         self.powers_seen = 0.0;
+        self.mean_weight = SPARSE;
         self.start = start;
         self.next_frame = 0;
         // Partner k starts one delay after frame k: the first two of negative number lie within the stream.
@@ -232,6 +243,9 @@ impl CarrierStage {
         let earlier_partner = &self.partners[k.rem_euclid(slots) as usize];
         let later_partner = &self.partners[(k + HOPS as i64).rem_euclid(slots) as usize];
         let lookahead = self.lookahead;
+        let raised = (SPARSE / self.mean_weight.max(1e-3))
+            .sqrt()
+            .clamp(1.0, MOST_RAISED);
         grow(&mut self.output, at, self.size);
         let sum = self.output.range_mut(at, self.size);
         let (bins, chip_of_bin) = (self.bins.clone(), &self.chip_of_bin);
@@ -245,7 +259,7 @@ impl CarrierStage {
                     squares += later_partner.weight[i].powi(2);
                 }
                 // Constant power, whatever the partners are worth.
-                *u = copies / ((0.5 * squares).sqrt() + 1e-3);
+                *u = copies * (raised / ((0.5 * squares).sqrt() + 1e-3));
             }
         });
         self.next_frame += 1;
@@ -271,11 +285,15 @@ impl CarrierStage {
         let slots = self.partners.len() as i64;
         let partner =
             &mut self.partners[(self.next_partner + HOPS as i64).rem_euclid(slots) as usize];
+        let mut weights = 0.0;
         for (i, f) in frame.iter().enumerate() {
             let weight = self.power[i] / (self.power[i] + self.floor[i] * self.mean_power + 1e-12);
             partner.weight[i] = weight;
             partner.copy[i] = f * (weight / (f.norm() + 1e-7));
+            weights += weight;
         }
+        self.mean_weight += (weights / frame.len() as f32 - self.mean_weight)
+            / (self.powers_seen + FRAMES_BEFORE).min(memory);
         self.next_partner += 1;
         true
     }
