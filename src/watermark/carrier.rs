@@ -213,7 +213,9 @@ impl CarrierStage {
 
     /// Row clock at the middle of the transform that starts at `start`, in nanoseconds.
     fn clock(&self, start: u64) -> u64 {
-        self.start + (start + self.size as u64 / 2) * 1_000_000_000 / self.rate
+        // 64 bits would overflow after four days at 48 kHz.
+        let time = (start as u128 + self.size as u128 / 2) * 1_000_000_000 / self.rate as u128;
+        self.start.saturating_add(time as u64)
     }
 
     fn sign_row(&mut self, start: u64) -> [f32; CHIPS] {

@@ -9,7 +9,7 @@
 //! the programme has piled up, and what one row can add is bounded, so a strong mark is not given up
 //! for a pause of two seconds.
 
-use super::correlation::{SLOTS_PER_ROW, SpeedMap, of_view};
+use super::correlation::{SLOT, SLOTS_PER_ROW, SpeedMap, of_view};
 use super::evidence::{Evidence, LATEST, WINDOWS};
 use super::format::{CHIPS, ROWS, RowClock};
 use super::key::Signs;
@@ -123,6 +123,7 @@ impl Tracker {
         for (lane, (view, step, shift)) in self.lanes.iter_mut().zip(neighbours()) {
             lane.view = view;
             lane.speed = neighbour_speed(found.speed, step, maps.len());
+            let shift = shift + slip(maps, found.speed, lane.speed, seconds);
             lane.place = place + shift;
             let at = (found_at + shift).rem_euclid(slots) as usize;
             lane.evidence.take(
@@ -159,7 +160,7 @@ impl Tracker {
             }
         }
         if let Some(score) = ended {
-            self.end_row(score, maps.len());
+            self.end_row(score, maps, seconds);
         }
         self.tracked()
     }
@@ -168,13 +169,14 @@ impl Tracker {
     ///
     /// The best of many looks like a mark wherever there is none. So a row counts only if its hypothesis
     /// was chosen before the row began: then the score has mean 0 without a mark.
-    fn end_row(&mut self, score: f64, speeds: usize) {
+    fn end_row(&mut self, score: f64, maps: &[SpeedMap], seconds: f64) {
         if self.settled {
             self.judge(score);
-            self.settled = !self.choose(speeds);
+            self.settled = !self.choose(maps, seconds);
         } else {
             self.settled = true;
         }
+        self.close_up(maps, seconds);
     }
 
     /// Adds a slot to one hypothesis; returns the score of the row that this ends.
@@ -227,7 +229,7 @@ impl Tracker {
     }
 
     /// Follows the best of the hypotheses and keeps it in the middle. Returns whether it is another one.
-    fn choose(&mut self, speeds: usize) -> bool {
+    fn choose(&mut self, maps: &[SpeedMap], seconds: f64) -> bool {
         let score = |lane: &Lane| lane.evidence.highest(self.arch)[COMPARED];
         let now = score(&self.lanes[self.best]);
         let (best, most) = self.lanes.iter().map(score).enumerate().fold(
@@ -251,8 +253,8 @@ impl Tracker {
         } = self.lanes[best];
         for (new, (view, step, shift)) in self.spare.iter_mut().zip(neighbours()) {
             new.view = view;
-            new.speed = neighbour_speed(speed, step, speeds);
-            new.place = place + shift;
+            new.speed = neighbour_speed(speed, step, maps.len());
+            new.place = place + shift + slip(maps, speed, new.speed, seconds);
             match self
                 .lanes
                 .iter()
@@ -265,6 +267,16 @@ impl Tracker {
         std::mem::swap(&mut self.lanes, &mut self.spare);
         self.best = best_view * NEIGHBOURS + CENTRE;
         true
+    }
+
+    /// Keeps hypotheses of other speeds at the place of the best: played at another speed from the start
+    /// on, the programme would by now be elsewhere, but what is asked is the speed now.
+    fn close_up(&mut self, maps: &[SpeedMap], seconds: f64) {
+        let (speed, place) = (self.lanes[self.best].speed, self.lanes[self.best].place);
+        // The best is always one in the middle, so its own shift is 0.
+        for (lane, (_, _, shift)) in self.lanes.iter_mut().zip(neighbours()) {
+            lane.place = place + shift + slip(maps, speed, lane.speed, seconds);
+        }
     }
 
     /// What is known about the mark that is followed.
@@ -301,7 +313,9 @@ impl Tracker {
             RowClock::Stream => (ROWS * SLOTS_PER_ROW) as i64,
             RowClock::Utc => i64::MAX,
         };
-        let distance = (place - self.lanes[self.best].place).rem_euclid(cycle);
+        let best = &self.lanes[self.best];
+        let expected = best.place + slip(maps, best.speed, found.speed, seconds);
+        let distance = (place - expected).rem_euclid(cycle);
         distance.min(cycle - distance) <= 1
     }
 }
@@ -311,6 +325,12 @@ fn neighbours() -> impl Iterator<Item = (usize, i32, i64)> {
     (0..VIEWS).flat_map(|view| {
         (-1..=1).flat_map(move |step| (-1..=1).map(move |shift| (view, step, shift)))
     })
+}
+
+/// Slots that must be added to a place at speed `from` to mean the same position at speed `to`: positions are
+/// counted from the start of the stream.
+fn slip(maps: &[SpeedMap], from: usize, to: usize, seconds: f64) -> i64 {
+    ((maps[from].speed - maps[to].speed) * seconds / SLOT).round() as i64
 }
 
 fn neighbour_speed(speed: usize, step: i32, speeds: usize) -> usize {

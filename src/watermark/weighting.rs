@@ -41,6 +41,8 @@ const MINIMUM_BIAS: f32 = 2.0;
 /// Lowest ratio of signal to noise that is assumed, and the exponent of r / (1 + r).
 const LOWEST_RATIO: f32 = 0.2;
 const TRUST: f32 = 0.35;
+/// Above this ratio nothing changes any more; keeps what follows digital silence finite.
+const HIGHEST_RATIO: f32 = 1e6;
 /// Power below which there is nothing.
 const SILENCE: f32 = 1e-24;
 
@@ -93,7 +95,7 @@ impl Weighting {
             }
             let cell = self.mean_power(i, CELL_REACH);
             let noise = self.lower(i, cell) * MINIMUM_BIAS;
-            let ratio = (cell / noise - 1.0).max(LOWEST_RATIO);
+            let ratio = (cell / noise - 1.0).clamp(LOWEST_RATIO, HIGHEST_RATIO);
             let band_loudness = BAND_LOUDNESS * (self.mean_power(i, BAND_REACH) / self.mean).log2();
             let level = 0.5 * power.log2();
             let trust = TRUST * (ratio / (1.0 + ratio)).log2();
@@ -199,7 +201,7 @@ mod tests {
     fn silence_and_extremes_stay_finite() {
         for level in [0.0, 1e-15, 1e9] {
             let (plain, above_noise) =
-                magnitudes(700, |frame, _| if frame % 200 < 100 { level } else { 0.0 });
+                magnitudes(700, |frame, _| if frame % 200 > 100 { level } else { 0.0 });
             assert!(plain.iter().chain(&above_noise).all(|u| u.is_finite()));
         }
     }
