@@ -34,13 +34,7 @@ listen() {
 
 # Tells the first message with state=found in plain words; fails if there is none.
 tell_found() {
-    awk '
-        function field(name) {
-            if (!match($0, "[ ,]" name "=\\([a-z0-9]+\\)[^,;]+")) return ""
-            value = substr($0, RSTART, RLENGTH)
-            sub(/^.*\)/, "", value)
-            return value
-        }
+    awk "$(cat scripts/field.awk)"'
         / wmdetect, / && field("state") == "found" {
             found = 1
             begin = field("timestamp") / 1e9

@@ -24,13 +24,7 @@ chains=(
 
 # Tells the first message with state=found, and the highest score of all.
 tell() {
-    awk '
-        function field(name) {
-            if (!match($0, "[ ,]" name "=\\([a-z0-9]+\\)[^,;]+")) return ""
-            value = substr($0, RSTART, RLENGTH)
-            sub(/^.*\)/, "", value)
-            return value
-        }
+    awk "$(cat scripts/field.awk)"'
         / wmdetect, / {
             if (!found && field("state") == "found") {
                 found = 1

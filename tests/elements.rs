@@ -1,24 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What both elements promise whatever the mark looks like: samples, times, events, latency, errors.
 
+mod common;
+
+use common::FORMATS;
 use gst::prelude::*;
 use gst_audio::AudioFormat;
 use std::sync::Once;
-
-const FORMATS: [AudioFormat; 12] = [
-    AudioFormat::S16le,
-    AudioFormat::S16be,
-    AudioFormat::S24le,
-    AudioFormat::S24be,
-    AudioFormat::S2432le,
-    AudioFormat::S2432be,
-    AudioFormat::S32le,
-    AudioFormat::S32be,
-    AudioFormat::F32le,
-    AudioFormat::F32be,
-    AudioFormat::F64le,
-    AudioFormat::F64be,
-];
 
 /// 64 hex digits: a passphrase would take its time in every test.
 const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";

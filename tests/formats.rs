@@ -3,24 +3,9 @@
 
 mod common;
 
-use common::{KEY, Message, Random, detection};
+use common::{FORMATS, KEY, Message, Random, detection};
 use gst::prelude::*;
 use gst_audio::{AudioChannelPosition as P, AudioFormat, AudioInfo, AudioPackFlags};
-
-const FORMATS: [AudioFormat; 12] = [
-    AudioFormat::S16le,
-    AudioFormat::S16be,
-    AudioFormat::S24le,
-    AudioFormat::S24be,
-    AudioFormat::S2432le,
-    AudioFormat::S2432be,
-    AudioFormat::S32le,
-    AudioFormat::S32be,
-    AudioFormat::F32le,
-    AudioFormat::F32be,
-    AudioFormat::F64le,
-    AudioFormat::F64be,
-];
 
 const FIVE_ONE: [P; 6] = [
     P::FrontLeft,

@@ -225,6 +225,13 @@ impl CarrierStage {
         row
     }
 
+    /// Amplitude that the carrier is raised by, from how much of the programme is worth correlating with.
+    fn raised(&self) -> f32 {
+        (SPARSE / self.mean_weight.max(1e-3))
+            .sqrt()
+            .clamp(1.0, MOST_RAISED)
+    }
+
     /// Makes the next frame of the programme carrier, if all that it needs is there.
     fn programme_frame(&mut self) -> bool {
         let at = self.frame_start(self.next_frame as i64) as u64;
@@ -245,9 +252,7 @@ impl CarrierStage {
         let earlier_partner = &self.partners[k.rem_euclid(slots) as usize];
         let later_partner = &self.partners[(k + HOPS as i64).rem_euclid(slots) as usize];
         let lookahead = self.lookahead;
-        let raised = (SPARSE / self.mean_weight.max(1e-3))
-            .sqrt()
-            .clamp(1.0, MOST_RAISED);
+        let raised = self.raised();
         grow(&mut self.output, at, self.size);
         let sum = self.output.range_mut(at, self.size);
         let (bins, chip_of_bin) = (self.bins.clone(), &self.chip_of_bin);
@@ -363,4 +368,46 @@ fn noise_block(n: usize) -> Vec<f32> {
             bits as f32 / (1u32 << 23) as f32 - 1.0
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watermark::key::Key;
+
+    fn stage() -> CarrierStage {
+        let signs = Key::from_bytes([1; 32]).signs();
+        CarrierStage::new(
+            Kind::Programme,
+            true,
+            RowClock::Stream,
+            48_000,
+            signs,
+            512,
+            4096,
+        )
+    }
+
+    #[test]
+    fn the_row_clock_runs_on_for_months() {
+        let mut stage = stage();
+        // 2e10 frames are 116 h; their nanoseconds times the rate do not fit in 64 bits.
+        assert_eq!(
+            stage.clock(20_000_000_000),
+            416_666_666_666_666 + 64_000_000
+        );
+        stage.reset(u64::MAX - 1);
+        assert_eq!(stage.clock(48_000), u64::MAX);
+    }
+
+    #[test]
+    fn the_mark_is_raised_where_the_programme_is_sparse() {
+        let mut stage = stage();
+        stage.mean_weight = 0.1;
+        assert!((stage.raised() - MOST_RAISED).abs() < 1e-6);
+        stage.mean_weight = 0.2;
+        assert!((stage.raised() - 1.5f32.sqrt()).abs() < 1e-6);
+        stage.mean_weight = 0.9;
+        assert_eq!(stage.raised(), 1.0);
+    }
 }

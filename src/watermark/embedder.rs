@@ -301,3 +301,20 @@ fn level_at(hertz: f64) -> f64 {
     };
     from + (to - from) * (hertz / low).ln() / (high / low).ln()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_go_through_the_table_and_straight_in_between() {
+        for (hertz, decibels) in LEVELS {
+            assert!((level_at(hertz) - decibels).abs() < 1e-9, "{hertz} Hz");
+        }
+        assert_eq!(level_at(100.0), LEVELS[0].1);
+        assert_eq!(level_at(20_000.0), LEVELS[LEVELS.len() - 1].1);
+        let ((low, from), (high, to)) = (LEVELS[2], LEVELS[3]);
+        let middle = level_at((low * high).sqrt());
+        assert!((middle - 0.5 * (from + to)).abs() < 1e-9);
+    }
+}

@@ -336,3 +336,26 @@ fn slip(maps: &[SpeedMap], from: usize, to: usize, seconds: f64) -> i64 {
 fn neighbour_speed(speed: usize, step: i32, speeds: usize) -> usize {
     speed.saturating_add_signed(step as isize).min(speeds - 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watermark::correlation::Correlator;
+
+    #[test]
+    fn a_slip_keeps_the_position_at_any_time() {
+        let correlator = Correlator::new(16_000, 0.01, 160);
+        let maps = [0.9998, 1.0, 1.0002].map(|v| SpeedMap::new(v, 16_000, &correlator));
+        for seconds in [0.0, 300.0, 86_400.0] {
+            for (from, to) in [(1, 0), (1, 2), (0, 2)] {
+                let position =
+                    |speed: usize, place: i64| maps[speed].speed * seconds / SLOT + place as f64;
+                let moved = position(to, 7 + slip(&maps, from, to, seconds));
+                assert!(
+                    (moved - position(from, 7)).abs() <= 0.5 + 1e-6,
+                    "{seconds} s"
+                );
+            }
+        }
+    }
+}

@@ -199,9 +199,9 @@ mod tests {
 
     #[test]
     fn silence_and_extremes_stay_finite() {
-        for level in [0.0, 1e-15, 1e9] {
+        for level in [0.0, 1e-15, 1e9, 1e13] {
             let (plain, above_noise) =
-                magnitudes(700, |frame, _| if frame % 200 > 100 { level } else { 0.0 });
+                magnitudes(150, |frame, _| if frame % 200 > 100 { level } else { 0.0 });
             assert!(plain.iter().chain(&above_noise).all(|u| u.is_finite()));
         }
     }
