@@ -199,9 +199,12 @@ mod tests {
 
     #[test]
     fn silence_and_extremes_stay_finite() {
-        for level in [0.0, 1e-15, 1e9, 1e13] {
+        for (quiet, level) in [(0.0, 0.0), (0.0, 1e-15), (0.0, 1e9), (1e-11, 1e13)] {
             let (plain, above_noise) =
-                magnitudes(150, |frame, _| if frame % 200 > 100 { level } else { 0.0 });
+                magnitudes(
+                    150,
+                    |frame, _| if frame % 200 > 100 { level } else { quiet },
+                );
             assert!(plain.iter().chain(&above_noise).all(|u| u.is_finite()));
         }
     }
