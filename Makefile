@@ -2,7 +2,7 @@
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo measure test check clean
+.PHONY: help deps build demo measure robustness test check clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
@@ -18,6 +18,10 @@ demo: build ## mark two recordings, send them through MP3 at 64 kbit/s, find the
 
 measure: build ## mark recordings (FILES=...), send them through codecs, tell what is found, and how fast
 	@scripts/measure.sh $(FILES)
+
+robustness: build ## damage recordings (FILES=...) in many ways and in a simulated room, tell what is found, draw it
+	@scripts/robustness.py $(if $(EXCERPTS),--excerpts $(EXCERPTS)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(JOBS),--jobs $(JOBS)) $(if $(OUT),--out $(OUT)) $(if $(ATTACKS),--attacks '$(ATTACKS)') $(FILES)
 
 # GStreamer writes its list of plugins first, so that a warning of someone else's plugin cannot stop a test.
 test: export GST_REGISTRY := $(TARGET)/test-registry.bin
