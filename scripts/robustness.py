@@ -30,7 +30,7 @@ except ImportError:
     sys.exit("robustness: numpy is missing: apt-get install python3-numpy, or pip install numpy")
 
 import robustness_attacks as attacks
-import robustness_plot
+import robustness_report
 import robustness_room as room
 import robustness_selftest
 
@@ -151,7 +151,7 @@ def read_recordings(paths, scratch):
             )
             mono = attacks.read_audio(plain, 1, room.RATE)[:, 0]
         except RuntimeError as error:
-            complaints.append(f"{path} cannot be read: {error}")
+            complaints.append(f"{path} cannot be read: {str(error).removeprefix(f'{path}: ')}")
             continue
         # The module wave does not read floats. Bytes 22 and 23 of a WAV file are the channels.
         with plain.open("rb") as file:
@@ -162,11 +162,20 @@ def read_recordings(paths, scratch):
         elif room.band_power(mono) < 1e-9:
             complaints.append(f"{path} is silent")
         recordings.append(
-            {"name": path.stem, "seconds": seconds, "channels": channels, "plain": plain,
-             "mono": mono}
+            {
+                "name": path.stem,
+                "seconds": seconds,
+                "channels": channels,
+                "plain": plain,
+                "mono": mono,
+            }
         )
     if complaints:
         fail("\n            ".join(complaints))
+    names = [recording["name"] for recording in recordings]
+    for index, recording in enumerate(recordings):
+        if names.count(recording["name"]) > 1:
+            recording["name"] += f" ({index + 1})"
     return recordings
 
 
@@ -196,9 +205,7 @@ def excerpts_of(recording, index, marked, names, others, arguments, scratch):
         if kind == "room":
             seed = attacks.seed_of(arguments.seed, index, number, "room")
             ratios = [known[name][1][1] for name in names]
-            heard = room.record_in_room(
-                whole[:, 0], start, seconds, entry[0], ratios, others, seed
-            )
+            heard = room.record_in_room(whole[:, 0], start, seconds, entry[0], ratios, others, seed)
             for name, recorded in zip(names, heard):
                 yield name, number, start, room.MICROPHONE_RATE, recorded[:, None]
             continue
@@ -228,9 +235,15 @@ def examine(task):
             if not arguments.keep or length != max(LENGTHS):
                 path.unlink()
         results.append(
-            {"recording": recording["name"], "attack": name, "marked": marked,
-             "excerpt": number, "start": round(float(start), 3), "found": found,
-             "score": scores[-1]}
+            {
+                "recording": recording["name"],
+                "attack": name,
+                "marked": marked,
+                "excerpt": number,
+                "start": round(float(start), 3),
+                "found": found,
+                "score": scores[-1],
+            }
         )
     for leftover in scratch.glob(f"{base.name}.*"):
         leftover.unlink()
@@ -275,58 +288,18 @@ def run(arguments, scratch):
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
         for count, part in enumerate(pool.map(examine, tasks), 1):
             results += part
-            print(f"\r{count} of {len(tasks)}", end="", file=sys.stderr, flush=True)
+            if sys.stderr.isatty():
+                print(f"\r{count} of {len(tasks)}", end="", file=sys.stderr, flush=True)
     print("\r", end="", file=sys.stderr)
     return {
         "recordings": [{key: r[key] for key in ("name", "seconds")} for r in recordings],
         "excerpts": arguments.excerpts,
         "seed": arguments.seed,
+        "room_metres": room.ROOM_SIZE,
+        "rt60": room.RT60,
         "run_time": round(time.monotonic() - begin, 1),
         "results": results,
     }
-
-
-def shares(results):
-    """Share of results found at each length, as text."""
-    if not results:
-        return "-"
-    return ", ".join(
-        f"{100 * np.mean([result['found'][str(length)] for result in results]):.0f}"
-        for length in LENGTHS
-    ) + " %"
-
-
-def print_table(header, rows):
-    """Print a table in Markdown, with columns aligned."""
-    widths = [max(map(len, column)) for column in zip(header, *rows)]
-    for row in [header, ["-" * width for width in widths], *rows]:
-        print("| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |")
-
-
-def report(outcome):
-    """Print the tables and the count of false detections."""
-    marked = [result for result in outcome["results"] if result["marked"]]
-    plain = [result for result in outcome["results"] if not result["marked"]]
-    count = len(outcome["recordings"])
-    print(f"{count} recordings, {outcome['excerpts']} excerpts of each, seed {outcome['seed']}\n")
-    rows = []
-    for name in attacks.all_attacks():
-        matching = [result for result in marked if result["attack"] == name]
-        if matching:
-            rows.append([name, shares(matching)])
-    print_table(["attack", "found within 2, 4, 8 s"], rows)
-    print()
-    rows = []
-    for recording in dict.fromkeys(result["recording"] for result in marked):
-        own = [result for result in marked if result["recording"] == recording]
-        kinds = [[r for r in own if r["attack"].startswith("room") == it] for it in (False, True)]
-        rows.append([recording, shares(kinds[0]), shares(kinds[1])])
-    print_table(["recording", "all attacks but the room", "room"], rows)
-    wrong = [result for result in plain if any(result["found"].values())]
-    print(f"\nnot marked: {len(wrong)} detections in {len(plain)} excerpts")
-    for result in wrong:
-        print(f"  {result['recording']}, {result['attack']}, excerpt {result['excerpt']}")
-    print(f"run time: {outcome['run_time']:.0f} s")
 
 
 def main():
@@ -353,9 +326,9 @@ def main():
             if not arguments.keep:
                 shutil.rmtree(out / "excerpts")
         results.write_text(json.dumps(outcome, indent=1) + "\n")
-    report(outcome)
+    robustness_report.print_tables(outcome)
     print(f"results: {results}")
-    if not arguments.no_plot and robustness_plot.draw(outcome, out / "robustness.svg"):
+    if not arguments.no_plot and robustness_report.draw(outcome, out / "robustness.svg"):
         print(f"plot: {out / 'robustness.svg'}")
 
 

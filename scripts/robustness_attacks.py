@@ -10,7 +10,6 @@ import subprocess
 import zlib
 
 import numpy as np
-
 import robustness_room as room
 
 DISTANCES = (1, 3, 6, 8)
@@ -28,14 +27,16 @@ CODECS = [
     ("mu-law, 8 kHz", "-ac 1 -ar 8000 -c:a pcm_mulaw", "wav", 8000),
 ]
 
+EQUALISER = ((250, 6), (1000, -6), (4000, 6))
+"""Centre (Hz) and gain (dB) of bells two octaves wide."""
+
 # Name, filters of ffmpeg, sample rate of what comes out.
 FILTERS = [
     ("none", "anull", 48000),
     ("resampled to 16 kHz", "anull", 16000),
     (
         "equaliser, +-6 dB",
-        "equalizer=f=250:t=o:w=2:g=6,equalizer=f=1000:t=o:w=2:g=-6,"
-        "equalizer=f=4000:t=o:w=2:g=6,volume=-6dB",
+        "volume=-6dB," + ",".join(f"equalizer=f={f}:t=o:w=2:g={g}" for f, g in EQUALISER),
         48000,
     ),
     (

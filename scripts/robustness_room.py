@@ -162,7 +162,7 @@ def early_reflections(loudspeaker, microphone, length, latest):
                 path = np.linalg.norm(np.array([x, y, z]) - microphone)
                 if reflections == 0 or path / SPEED_OF_SOUND >= latest:
                     continue
-                index = int(round(path / SPEED_OF_SOUND * RATE))
+                index = round(path / SPEED_OF_SOUND * RATE)
                 response[index] += (1 - absorption) ** (reflections / 2) / path
     return response
 
@@ -192,7 +192,7 @@ def room_response(distance, random):
     arrival = distance / SPEED_OF_SOUND
     mixing_time = np.sqrt(np.prod(ROOM_SIZE)) / 1000
     direct = np.zeros(length)
-    direct[int(round(arrival * RATE))] = 1 / distance
+    direct[round(arrival * RATE)] = 1 / distance
     positions = random_positions(distance, random)
     early = early_reflections(*positions, length, arrival + mixing_time)
     tail = reverberant_tail(length, arrival + mixing_time, random)

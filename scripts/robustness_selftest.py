@@ -2,7 +2,6 @@
 """Checks that the simulated room is what it claims to be: `robustness.py --self-test`."""
 
 import numpy as np
-
 import robustness_room as room
 
 
@@ -43,8 +42,9 @@ def check_direct_to_reverberant():
     critical = 0.057 * np.sqrt(room.DIRECTIVITY * volume / room.RT60)
     for distance in (1.0, 3.0, 6.0, 8.0):
         direct, reverberant = room.room_response(distance, np.random.default_rng(1))
-        energies = [(band_pass(r, room.RATE, *room.MARK_BAND) ** 2).sum()
-                    for r in (direct, reverberant)]
+        energies = [
+            (band_pass(r, room.RATE, *room.MARK_BAND) ** 2).sum() for r in (direct, reverberant)
+        ]
         measured = 10 * np.log10(energies[0] / energies[1])
         wanted = 20 * np.log10(critical / distance)
         yield f"direct to reverberant at {distance:.0f} m, dB", measured, wanted, 0.5
@@ -62,9 +62,7 @@ def check_signal_to_noise():
     programme *= 0.05 * (1 + np.sin(np.arange(len(programme)) / room.RATE * 5))
     for snr in (20.0, 10.0, 5.0):
         clean, noisy = room.record_in_room(programme, 2.0, 8.0, 3.0, [200.0, snr], [], 4)
-        clean, noisy = [
-            band_pass(r, room.MICROPHONE_RATE, *room.MARK_BAND) for r in (clean, noisy)
-        ]
+        clean, noisy = [band_pass(r, room.MICROPHONE_RATE, *room.MARK_BAND) for r in (clean, noisy)]
         share = clean * (noisy @ clean) / (clean @ clean)
         measured = 10 * np.log10((share @ share) / ((noisy - share) @ (noisy - share)))
         yield "SNR, dB", measured, snr, 0.5
