@@ -113,6 +113,16 @@ impl Evidence {
         (self.slots, self.slots_in_row) = (other.slots, other.slots_in_row);
     }
 
+    /// Slots since the start.
+    pub fn slots(&self) -> u64 {
+        self.slots
+    }
+
+    /// Local number of the row under way.
+    pub fn row(&self) -> i64 {
+        self.row
+    }
+
     /// Tells that the next slot belongs to local row `row`. Returns the score of the row that this ends, of
     /// the first hypothesis.
     pub fn enter_row(&mut self, row: i64) -> Option<f64> {
@@ -152,9 +162,13 @@ impl Evidence {
             *sum += chip;
         }
         let shift = self.row.rem_euclid(self.count as i64) as usize;
+        // Two plain loops: a chain of iterators would not be vectorised.
         let (wrapped, straight) = products.split_at(shift);
-        for (sum, product) in self.current.iter_mut().zip(straight.iter().chain(wrapped)) {
-            *sum += product;
+        let (begin, end) = self.current.split_at_mut(straight.len());
+        for (sums, products) in [(begin, straight), (end, wrapped)] {
+            for (sum, product) in sums.iter_mut().zip(products) {
+                *sum += product;
+            }
         }
         self.slots += 1;
         self.slots_in_row += 1;

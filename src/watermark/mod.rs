@@ -17,6 +17,7 @@ pub mod format;
 pub mod key;
 mod masking;
 mod noise;
+mod products;
 mod search;
 mod spectrum;
 mod tracker;
