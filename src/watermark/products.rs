@@ -6,7 +6,7 @@
 //! (Arlazarov, Dinic, Kronrod and Faradzhev 1970), and several times faster than to multiply.
 
 use super::format::CHIPS;
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 
 /// Vectors of chip correlations that are multiplied in one pass over the signs.
 pub const PASS: usize = 8;
@@ -70,52 +70,84 @@ impl SignMatrix {
             .chunks_exact(PASS * CHIPS)
             .zip(products.chunks_exact_mut(PASS * self.rows));
         for (chips, products) in passes {
-            arch.dispatch(
-                #[inline(always)]
-                || self.multiply_pass(chips, products),
-            );
+            arch.dispatch(Pass {
+                matrix: self,
+                chips,
+                products,
+            });
         }
     }
+}
+
+/// One pass over the signs, compiled for each instruction set. A closure would be, too, but not inlined, which
+/// leaves nothing of it.
+struct Pass<'a> {
+    matrix: &'a mut SignMatrix,
+    chips: &'a [f32],
+    products: &'a mut [f32],
+}
+
+impl WithSimd for Pass<'_> {
+    type Output = ();
 
     #[inline(always)]
-    fn multiply_pass(&mut self, chips: &[f32], products: &mut [f32]) {
-        self.totals.fill([0.0; PASS]);
-        for (batch, patterns) in self.patterns.chunks_exact(self.rows).enumerate() {
-            for (group, sums) in self.sums.iter_mut().enumerate() {
-                fill(sums, chips, (batch * GROUPS_AT_ONCE + group) * GROUP);
+    fn with_simd<S: Simd>(self, _: S) {
+        let SignMatrix {
+            rows,
+            patterns,
+            sums,
+            totals,
+        } = self.matrix;
+        totals.fill([0.0; PASS]);
+        for (batch, patterns) in patterns.chunks_exact(*rows).enumerate() {
+            for (group, sums) in sums.iter_mut().enumerate() {
+                fill(sums, self.chips, (batch * GROUPS_AT_ONCE + group) * GROUP);
             }
-            for (total, patterns) in self.totals.iter_mut().zip(patterns) {
-                for (sums, pattern) in self.sums.iter().zip(patterns) {
-                    let sum = &sums[*pattern as usize % PATTERNS];
-                    for (total, sum) in total.iter_mut().zip(sum) {
-                        *total += sum;
-                    }
+            for (total, patterns) in totals.iter_mut().zip(patterns) {
+                let mut sum = *total;
+                for (sums, pattern) in sums.iter().zip(patterns) {
+                    add(&mut sum, &sums[*pattern as usize % PATTERNS]);
                 }
+                *total = sum;
             }
         }
-        for (lane, products) in products.chunks_exact_mut(self.rows).enumerate() {
-            for (product, total) in products.iter_mut().zip(&self.totals) {
+        for (lane, products) in self.products.chunks_exact_mut(*rows).enumerate() {
+            for (product, total) in products.iter_mut().zip(totals.iter()) {
                 *product = total[lane];
             }
         }
     }
 }
 
+#[inline(always)]
+fn add(sum: &mut Lanes, other: &Lanes) {
+    for (sum, other) in sum.iter_mut().zip(other) {
+        *sum += other;
+    }
+}
+
 /// All sums of the group whose first chip is `first`: each differs in one sign from one made before.
 #[inline(always)]
 fn fill(sums: &mut Sums, chips: &[f32], first: usize) {
-    let chip = |i: usize| -> Lanes { std::array::from_fn(|lane| chips[lane * CHIPS + first + i]) };
-    sums[0] = [0.0; PASS];
-    for i in 0..GROUP {
-        for (sum, b) in sums[0].iter_mut().zip(chip(i)) {
-            *sum += b;
+    let mut of_chips = [[0.0; PASS]; GROUP];
+    for (lane, chips) in chips.chunks_exact(CHIPS).enumerate() {
+        for (i, chip) in of_chips.iter_mut().enumerate() {
+            chip[lane] = chips[first + i];
         }
     }
-    for i in 0..GROUP {
-        let twice = chip(i).map(|b| 2.0 * b);
+    sums[0] = [0.0; PASS];
+    for chip in &of_chips {
+        add(&mut sums[0], chip);
+    }
+    for (i, chip) in of_chips.iter().enumerate() {
+        let mut less = [0.0; PASS];
+        for (less, chip) in less.iter_mut().zip(chip) {
+            *less = -2.0 * chip;
+        }
         let (done, new) = sums.split_at_mut(1 << i);
         for (new, done) in new.iter_mut().zip(done) {
-            *new = std::array::from_fn(|lane| done[lane] - twice[lane]);
+            *new = *done;
+            add(new, &less);
         }
     }
 }
