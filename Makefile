@@ -2,7 +2,7 @@
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo measure test check clean
+.PHONY: help deps build demo measure unmarked test check clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
@@ -18,6 +18,10 @@ demo: build ## mark two recordings, send them through MP3 at 64 kbit/s, find the
 
 measure: build ## mark recordings (FILES=...), send them through codecs, tell what is found, and how fast
 	@scripts/measure.sh $(FILES)
+
+unmarked: deps ## count false alarms on recordings (FILES=..., KEYS=100, RATE=..., JOBS=2); can be stopped and continued
+	cargo run --release --example unmarked -- --out $(TARGET)/unmarked.tsv --keys $(or $(KEYS),100) \
+		--jobs $(or $(JOBS),2) --drums 10 $(if $(RATE),--rate $(RATE)) $(FILES)
 
 # GStreamer writes its list of plugins first, so that a warning of someone else's plugin cannot stop a test.
 test: export GST_REGISTRY := $(TARGET)/test-registry.bin

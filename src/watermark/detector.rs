@@ -8,7 +8,7 @@ use super::format::{
 };
 use super::key::Key;
 use super::noise::{self, LagCorrelator, NoiseJudge};
-use super::search::{Candidate, LocalClock, SPEED_STEP, Search};
+use super::search::{Candidate, LocalClock, SPEED_STEP, Search, speed_maps};
 use super::tracker::{Tracked, Tracker};
 
 /// Frames of audio are taken in pieces of this many seconds.
@@ -257,22 +257,15 @@ impl Detector {
 impl Path {
     fn programme(config: &DetectorConfig, key: &Key, block: usize) -> Self {
         let rate = config.sample_rate as f64;
-        let steps = (config.max_speed_deviation / 100.0 / SPEED_STEP).round() as i32;
-        let correlator = Correlator::new(
-            config.sample_rate,
-            config.max_speed_deviation / 100.0,
-            block,
-        );
-        let speed = |step| 1.0 + step as f64 * SPEED_STEP;
-        let maps: Vec<_> = (-steps..=steps)
-            .map(|step| SpeedMap::new(speed(step), config.sample_rate, &correlator))
-            .collect();
+        let deviation = config.max_speed_deviation / 100.0;
+        let correlator = Correlator::new(config.sample_rate, deviation, block);
+        let maps = speed_maps(deviation, config.sample_rate, &correlator);
         let search = Search::new(
             key.signs(),
             config.row_clock,
             config.clock_tolerance,
             maps.len(),
-            steps as usize,
+            maps.len() / 2,
             config.false_alarms_per_hour,
         );
         let judge = Judge {

@@ -20,6 +20,9 @@ mod noise;
 mod products;
 mod search;
 mod spectrum;
+// For a measurement, `make unmarked`.
+#[doc(hidden)]
+pub mod survey;
 mod tracker;
 mod weighting;
 

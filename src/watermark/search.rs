@@ -10,7 +10,7 @@
 //! neighbouring slots are nearly the same, so more tests would find little more, and each raises the threshold.
 
 use super::bound::{log_tail, threshold};
-use super::correlation::{SLOT, SLOTS_PER_ROW, SpeedMap, of_view};
+use super::correlation::{Correlator, SLOT, SLOTS_PER_ROW, SpeedMap, of_view};
 use super::evidence::{Evidence, LANES, WINDOWS};
 use super::format::{CHIPS, ROW, ROWS, RowClock};
 use super::key::Signs;
@@ -63,11 +63,43 @@ const FEWEST_SLOTS: u64 = 2 * SLOTS_PER_ROW as u64;
 /// No row has this number.
 const NEVER: i64 = i64::MIN;
 
-/// The candidate that is furthest above its threshold so far.
-#[derive(Default)]
-struct Best {
-    margin: f64,
-    candidate: Option<Candidate>,
+/// Of the candidates above their thresholds the one that chance would explain least.
+pub struct Best {
+    /// [`Search::log10_rate`] of the candidate; infinite if there is none.
+    pub log10_rate: f64,
+    /// The candidate; its offset is not known yet.
+    pub candidate: Option<Candidate>,
+}
+
+impl Default for Best {
+    fn default() -> Self {
+        Best {
+            log10_rate: f64::INFINITY,
+            candidate: None,
+        }
+    }
+}
+
+/// The speeds up to `deviation` (a ratio) from the nominal one, which is in the middle.
+pub fn speed_maps(deviation: f64, sample_rate: u32, correlator: &Correlator) -> Vec<SpeedMap> {
+    let steps = (deviation / SPEED_STEP).round() as i32;
+    (-steps..=steps)
+        .map(|step| 1.0 + step as f64 * SPEED_STEP)
+        .map(|speed| SpeedMap::new(speed, sample_rate, correlator))
+        .collect()
+}
+
+/// Vectors of chips that a search over so many speeds takes with each slot.
+pub fn vectors(speeds: usize) -> usize {
+    (VIEWS * speeds).next_multiple_of(PASS)
+}
+
+/// Writes the chips of a slot in the order of a search: speed by speed, view after view.
+pub fn write_chips(sums: &[Complex<f32>], maps: &[SpeedMap], chips: &mut [f32]) {
+    let chips = chips.chunks_exact_mut(CHIPS).take(VIEWS * maps.len());
+    for (i, chips) in chips.enumerate() {
+        maps[i % maps.len()].chips(of_view(sums, i / maps.len()), chips);
+    }
 }
 
 /// The search over everything that is not known.
@@ -86,9 +118,8 @@ pub struct Search {
     hypotheses: [f64; 2],
     chips: Vec<f32>,
     products: Vec<f32>,
-    /// Local row that each evidence was last tested in, and how often any was.
+    /// Local row that each evidence was last tested in.
     tested: Vec<i64>,
-    tests: u64,
     /// Evidence of view `u`, speed `v` and alignment `a` at `(u * speeds + v) * SLOTS_PER_ROW + a`; chips and
     /// products are in the same order.
     evidence: Vec<Evidence>,
@@ -115,7 +146,7 @@ impl Search {
         let others = (speeds - 1) as f64;
         let hypotheses = [tests_an_hour, tests_an_hour * others];
         let share = if speeds == 1 { 1.0 } else { NOMINAL_SHARE };
-        let padded = (VIEWS * speeds).next_multiple_of(PASS);
+        let padded = vectors(speeds);
         let mut search = Search {
             arch: Arch::new(),
             signs,
@@ -133,7 +164,6 @@ impl Search {
             hypotheses,
             chips: vec![0.0; padded * CHIPS],
             products: vec![0.0; padded * rows],
-            tests: 0,
             tested: vec![NEVER; VIEWS * speeds * SLOTS_PER_ROW],
             evidence: vec![Evidence::new(rows); VIEWS * speeds * SLOTS_PER_ROW],
             highest: 0.0,
@@ -173,11 +203,6 @@ impl Search {
         self.hypotheses.iter().sum()
     }
 
-    /// Hypotheses that have been tested since the search was made.
-    pub fn hypotheses_tested(&self) -> f64 {
-        self.tests as f64 * (self.matrix.rows() * WINDOWS) as f64
-    }
-
     /// Highest score since the last reset.
     pub fn highest(&self) -> f64 {
         self.highest
@@ -208,14 +233,18 @@ impl Search {
         sums: &[Complex<f32>],
         maps: &[SpeedMap],
     ) -> Option<Candidate> {
+        let mut chips = std::mem::take(&mut self.chips);
+        write_chips(sums, maps, &mut chips);
+        let best = self.push_chips(seconds, &chips, maps);
+        self.chips = chips;
+        self.place(best)
+    }
+
+    /// As [`Search::push`] with the chips of [`write_chips`], which are the same for all keys, and without
+    /// asking where the best place is.
+    pub fn push_chips(&mut self, seconds: f64, chips: &[f32], maps: &[SpeedMap]) -> Best {
         self.follow_clock(seconds);
-        for (i, chips) in self.chips.chunks_exact_mut(CHIPS).enumerate() {
-            if i < VIEWS * maps.len() {
-                maps[i % maps.len()].chips(of_view(sums, i / maps.len()), chips);
-            }
-        }
-        self.matrix
-            .multiply(self.arch, &self.chips, &mut self.products);
+        self.matrix.multiply(self.arch, chips, &mut self.products);
         let rows = self.matrix.rows();
         let mut best = Best::default();
         for i in 0..self.evidence.len() {
@@ -224,7 +253,7 @@ impl Search {
             let row = self.clock.row(seconds, speed, alignment);
             self.evidence[i].enter_row(row);
             self.evidence[i].add(
-                &self.chips[vector * CHIPS..][..CHIPS],
+                &chips[vector * CHIPS..][..CHIPS],
                 &self.products[vector * rows..][..rows],
             );
             let ends = self.clock.row(seconds + SLOT, speed, alignment) != row;
@@ -232,23 +261,28 @@ impl Search {
                 self.test(i, &mut best);
             }
         }
-        self.place(best)
+        best
     }
 
     /// Tests the rows under way, because nothing follows.
     pub fn finish(&mut self) -> Option<Candidate> {
+        let best = self.test_all();
+        self.place(best)
+    }
+
+    /// As [`Search::finish`], without asking where the best place is.
+    pub fn test_all(&mut self) -> Best {
         let mut best = Best::default();
         for i in 0..self.evidence.len() {
             self.test(i, &mut best);
         }
-        self.place(best)
+        best
     }
 
     /// Tests the row under way of evidence `i`, if it has not been.
     fn test(&mut self, i: usize, best: &mut Best) {
         let row = self.evidence[i].row();
         if std::mem::replace(&mut self.tested[i], row) != row {
-            self.tests += 1;
             let score = self.compare(i, best);
             self.highest = self.highest.max(score);
         }
@@ -263,8 +297,12 @@ impl Search {
         for (window, score) in self.evidence[i].highest(self.arch).into_iter().enumerate() {
             let score = score as f64;
             highest = highest.max(score);
-            if score - threshold > best.margin {
-                best.margin = score - threshold;
+            if score <= threshold {
+                continue;
+            }
+            let log10_rate = self.log10_rate(score, speed);
+            if log10_rate < best.log10_rate {
+                best.log10_rate = log10_rate;
                 best.candidate = Some(Candidate {
                     score,
                     window,
@@ -329,7 +367,7 @@ impl Search {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::watermark::correlation::{Correlator, Slot};
+    use crate::watermark::correlation::Slot;
     use crate::watermark::key::Key;
 
     #[test]
@@ -373,24 +411,38 @@ mod tests {
                 2,
                 1e-4,
             );
-            for milliseconds in [300, 310, 330, 500, 2_000, 20_000] {
+            for milliseconds in [280, 300, 310, 330, 500, 2_000, 20_000] {
                 let audio = vec![0.1; rate as usize * milliseconds / 1000];
-                let before = search.hypotheses_tested();
                 search.reset(LocalClock { first_row: 0 });
                 correlator.reset();
+                let mut tests = 0;
+                let mut count = |search: &mut Search, step: &mut dyn FnMut(&mut Search)| {
+                    let before = search.tested.clone();
+                    step(search);
+                    tests += before
+                        .iter()
+                        .zip(&search.tested)
+                        .filter(|(a, b)| a != b)
+                        .count();
+                };
                 let mut take = |slot: Slot| {
-                    search.push(slot.middle / rate as f64, slot.sums, &maps);
+                    count(&mut search, &mut |search| {
+                        search.push(slot.middle / rate as f64, slot.sums, &maps);
+                    });
                 };
                 for piece in audio.chunks(rate as usize) {
                     correlator.push(piece, &mut take);
                 }
                 correlator.finish(&mut take);
-                search.finish();
-                search.finish();
-                let tested = search.hypotheses_tested() - before;
+                for _ in 0..2 {
+                    count(&mut search, &mut |search| {
+                        search.finish();
+                    });
+                }
+                let tested = tests as f64 * (search.rows() * WINDOWS) as f64;
                 let hours = milliseconds as f64 / 3_600_000.0;
                 let share = tested / (search.hypotheses_per_hour() * hours);
-                let least = if milliseconds < 20_000 { 0.1 } else { 0.9 };
+                let least = if milliseconds < 20_000 { 0.0 } else { 0.9 };
                 assert!(
                     (least..=1.0).contains(&share),
                     "{share} in {milliseconds} ms at {rate} Hz"
