@@ -175,7 +175,7 @@ fn nothing_is_found_in_the_recordings() {
     }
 }
 
-/// False alarms in an hour of the programme with each of six keys, in streams of `seconds`, when 1000 are permitted.
+/// False alarms in an hour of the programme with each of six keys, in streams of `seconds`, when [`PERMITTED`] are.
 ///
 /// The promise is about the keys that could have been drawn, so other keys are what to try.
 fn false_alarms_an_hour(seconds: f32) -> f64 {
@@ -213,20 +213,19 @@ fn false_alarms_an_hour(seconds: f32) -> f64 {
     f64::from(found) / hours
 }
 
-const PERMITTED: f64 = 1000.0;
+const PERMITTED: f64 = 100.0;
 
-/// The bound is on the safe side, but not so far that nothing is left to count.
+/// The bound is well on the safe side, so this sees gross errors only. How many hypotheses are tested is
+/// counted by a test of the search.
 #[test]
 fn no_more_false_alarms_than_were_permitted() {
     let counted = false_alarms_an_hour(20.0);
-    assert!((10.0..PERMITTED).contains(&counted), "{counted} an hour");
+    assert!(counted <= PERMITTED, "{counted} an hour");
 }
 
 /// Each end of a stream is another chance to err.
 #[test]
 fn no_more_false_alarms_in_short_excerpts() {
-    for (seconds, least) in [(0.4, 0.0), (2.0, 1.0)] {
-        let counted = false_alarms_an_hour(seconds);
-        assert!((least..PERMITTED).contains(&counted), "{counted} an hour");
-    }
+    let counted = false_alarms_an_hour(2.0);
+    assert!(counted <= PERMITTED, "{counted} an hour");
 }
