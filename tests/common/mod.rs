@@ -2,7 +2,7 @@
 //! What several test files share: the recordings, marked audio, pipelines and the messages from them.
 
 // Every test file is a crate of its own and uses a part of this one only.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 pub mod drums;
 mod random;
