@@ -8,7 +8,7 @@ use super::format::{
 };
 use super::key::Key;
 use super::noise::{self, LagCorrelator, NoiseJudge};
-use super::search::{LocalClock, SPEED_STEP, Search};
+use super::search::{Candidate, LocalClock, SPEED_STEP, Search, speed_maps};
 use super::tracker::{Tracked, Tracker};
 
 /// Frames of audio are taken in pieces of this many seconds.
@@ -53,7 +53,8 @@ pub struct Detection {
     pub state: DetectionState,
     /// The score z: mean 0 and variance 1 on unmarked audio.
     pub score: f64,
-    /// Logarithm (base 10) of the chance of such a score on unmarked audio in an hour, all hypotheses counted.
+    /// Logarithm (base 10) of the expected number of false alarms in an hour of unmarked audio if such a score were
+    /// enough for one, all hypotheses counted; 0 stands for one or more.
     pub log10_p: f64,
     /// Seconds of evidence behind the score.
     pub window: f64,
@@ -128,6 +129,8 @@ struct Judge {
     tracker: Tracker,
     tracked: Option<Tracked>,
     searching: bool,
+    /// Middle of the latest slot, in seconds.
+    latest: f64,
     last_report: f64,
     found: u64,
     highest: f64,
@@ -184,6 +187,7 @@ impl Detector {
             Path::Programme(path) => {
                 let (correlator, judge) = &mut **path;
                 correlator.finish(|slot| judge.take(slot, report));
+                judge.finish(report);
             }
             Path::Noise(path) => {
                 let (correlator, judge) = &mut **path;
@@ -253,22 +257,15 @@ impl Detector {
 impl Path {
     fn programme(config: &DetectorConfig, key: &Key, block: usize) -> Self {
         let rate = config.sample_rate as f64;
-        let steps = (config.max_speed_deviation / 100.0 / SPEED_STEP).round() as i32;
-        let correlator = Correlator::new(
-            config.sample_rate,
-            config.max_speed_deviation / 100.0,
-            block,
-        );
-        let speed = |step| 1.0 + step as f64 * SPEED_STEP;
-        let maps: Vec<_> = (-steps..=steps)
-            .map(|step| SpeedMap::new(speed(step), config.sample_rate, &correlator))
-            .collect();
+        let deviation = config.max_speed_deviation / 100.0;
+        let correlator = Correlator::new(config.sample_rate, deviation, block);
+        let maps = speed_maps(deviation, config.sample_rate, &correlator);
         let search = Search::new(
             key.signs(),
             config.row_clock,
             config.clock_tolerance,
             maps.len(),
-            steps as usize,
+            maps.len() / 2,
             config.false_alarms_per_hour,
         );
         let judge = Judge {
@@ -281,6 +278,7 @@ impl Path {
             tracker: Tracker::new(key.signs(), config.row_clock),
             tracked: None,
             searching: true,
+            latest: 0.0,
             last_report: 0.0,
             found: 0,
             highest: 0.0,
@@ -313,7 +311,7 @@ impl Judge {
         self.search.reset(self.clock);
         self.tracked = None;
         self.searching = true;
-        self.last_report = 0.0;
+        (self.latest, self.last_report) = (0.0, 0.0);
         self.highest = 0.0;
         self.frames = 0;
     }
@@ -332,6 +330,7 @@ impl Judge {
 
     fn take(&mut self, slot: Slot, report: &mut dyn FnMut(&Detection)) {
         let seconds = slot.middle / self.rate;
+        self.latest = seconds;
         if let Some(was) = self.tracked {
             let tracked = self
                 .tracker
@@ -345,8 +344,10 @@ impl Judge {
             }
             self.search_while(tracked.doubtful);
         }
-        if self.searching {
-            self.search(seconds, &slot, report);
+        if self.searching
+            && let Some(found) = self.search.push(seconds, slot.sums, &self.maps)
+        {
+            self.found(found, seconds, report);
         }
         match self.tracked {
             Some(tracked) if seconds - self.last_report >= self.interval - 0.5 * SLOT => {
@@ -365,10 +366,17 @@ impl Judge {
         self.searching = wanted;
     }
 
-    fn search(&mut self, seconds: f64, slot: &Slot, report: &mut dyn FnMut(&Detection)) {
-        let Some(found) = self.search.push(seconds, slot.sums, &self.maps) else {
-            return;
-        };
+    /// Tests what the latest slot left untested.
+    fn finish(&mut self, report: &mut dyn FnMut(&Detection)) {
+        if self.searching
+            && let Some(found) = self.search.finish()
+        {
+            self.found(found, self.latest, report);
+        }
+    }
+
+    /// Follows what the search has found with the slot at `seconds`.
+    fn found(&mut self, found: Candidate, seconds: f64, report: &mut dyn FnMut(&Detection)) {
         self.highest = self.highest.max(found.score);
         let (maps, clock) = (&self.maps, self.clock);
         if self.tracked.is_some()

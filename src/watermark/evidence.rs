@@ -12,7 +12,7 @@
 
 use super::correlation::{SLOT, SLOTS_PER_ROW};
 use super::format::{CHIPS, ROW};
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 
 /// Whole rows in each of the windows that are cut.
 const CUT_WINDOWS: [usize; 5] = [3, 4, 6, 8, 10];
@@ -113,6 +113,16 @@ impl Evidence {
         (self.slots, self.slots_in_row) = (other.slots, other.slots_in_row);
     }
 
+    /// Slots since the start.
+    pub fn slots(&self) -> u64 {
+        self.slots
+    }
+
+    /// Local number of the row under way.
+    pub fn row(&self) -> i64 {
+        self.row
+    }
+
     /// Tells that the next slot belongs to local row `row`. Returns the score of the row that this ends, of
     /// the first hypothesis.
     pub fn enter_row(&mut self, row: i64) -> Option<f64> {
@@ -152,9 +162,13 @@ impl Evidence {
             *sum += chip;
         }
         let shift = self.row.rem_euclid(self.count as i64) as usize;
+        // Two plain loops: a chain of iterators would not be vectorised.
         let (wrapped, straight) = products.split_at(shift);
-        for (sum, product) in self.current.iter_mut().zip(straight.iter().chain(wrapped)) {
-            *sum += product;
+        let (begin, end) = self.current.split_at_mut(straight.len());
+        for (sums, products) in [(begin, straight), (end, wrapped)] {
+            for (sum, product) in sums.iter_mut().zip(products) {
+                *sum += product;
+            }
         }
         self.slots += 1;
         self.slots_in_row += 1;
@@ -185,7 +199,7 @@ impl Evidence {
         let mut sums = if self.count == 1 {
             self.sums_of(0)
         } else {
-            self.highest_sums(arch)
+            arch.dispatch(Highest(self))
         };
         for (sum, deviation) in sums.iter_mut().zip(self.deviations()) {
             *sum = if deviation > 1e-15 {
@@ -203,59 +217,6 @@ impl Evidence {
         (0..self.count)
             .max_by(|&a, &b| sum(a).total_cmp(&sum(b)))
             .unwrap_or(0)
-    }
-
-    fn highest_sums(&self, arch: Arch) -> [f32; WINDOWS] {
-        arch.dispatch(
-            #[inline(always)]
-            || {
-                let mut highest = [[f32::NEG_INFINITY; LANES]; WINDOWS];
-                for at in (0..self.count).step_by(LANES) {
-                    self.raise(at, &mut highest);
-                }
-                highest.map(|lanes| lanes.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b)))
-            },
-        )
-    }
-
-    /// Raises each lane of `highest` to what hypotheses `at..at + LANES` reach.
-    #[inline(always)]
-    fn raise(&self, at: usize, highest: &mut [[f32; LANES]; WINDOWS]) {
-        let lanes = |from: &[f32], block: usize| -> [f32; LANES] {
-            let mut lanes = [0.0; LANES];
-            lanes.copy_from_slice(&from[block * self.count + at..][..LANES]);
-            lanes
-        };
-        let under_way = lanes(&self.current, 0);
-        let mut sum = under_way;
-        let mut rows = 0;
-        for (w, &until) in CUT_WINDOWS.iter().enumerate() {
-            while rows < until {
-                let kept = lanes(&self.kept, (self.newest + rows) % KEPT);
-                for i in 0..LANES {
-                    sum[i] += kept[i];
-                }
-                rows += 1;
-            }
-            for i in 0..LANES {
-                highest[w][i] = if sum[i] > highest[w][i] {
-                    sum[i]
-                } else {
-                    highest[w][i]
-                };
-            }
-        }
-        for w in 0..FADING {
-            let faded = lanes(&self.faded, w);
-            for i in 0..LANES {
-                let sum = faded[i] + under_way[i];
-                highest[CUT + w][i] = if sum > highest[CUT + w][i] {
-                    sum
-                } else {
-                    highest[CUT + w][i]
-                };
-            }
-        }
     }
 
     /// Sums of hypothesis `o`, window by window.
@@ -283,6 +244,58 @@ impl Evidence {
             Some(fading) => FADING_WINDOWS[fading],
         };
         holds.min(since_start)
+    }
+}
+
+/// Highest sum of each window over all hypotheses, compiled for each instruction set.
+struct Highest<'a>(&'a Evidence);
+
+impl WithSimd for Highest<'_> {
+    type Output = [f32; WINDOWS];
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> [f32; WINDOWS] {
+        let evidence = self.0;
+        let count = evidence.count;
+        let kept: [&[f32]; KEPT] = std::array::from_fn(|age| {
+            &evidence.kept[(evidence.newest + age) % KEPT * count..][..count]
+        });
+        let faded: [&[f32]; FADING] =
+            std::array::from_fn(|w| &evidence.faded[w * count..][..count]);
+        let mut highest = [[f32::NEG_INFINITY; LANES]; WINDOWS];
+        for at in (0..count).step_by(LANES) {
+            let mut under_way = [0.0; LANES];
+            add(&mut under_way, &evidence.current[at..]);
+            let mut sum = under_way;
+            let mut rows = 0;
+            for (highest, until) in highest.iter_mut().zip(CUT_WINDOWS) {
+                for kept in &kept[rows..until] {
+                    add(&mut sum, &kept[at..]);
+                }
+                rows = until;
+                raise(highest, &sum);
+            }
+            for (highest, faded) in highest[CUT..].iter_mut().zip(&faded) {
+                let mut sum = under_way;
+                add(&mut sum, &faded[at..]);
+                raise(highest, &sum);
+            }
+        }
+        highest.map(|lanes| lanes.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b)))
+    }
+}
+
+#[inline(always)]
+fn add(sums: &mut [f32; LANES], new: &[f32]) {
+    for (sum, new) in sums.iter_mut().zip(&new[..LANES]) {
+        *sum += new;
+    }
+}
+
+#[inline(always)]
+fn raise(highest: &mut [f32; LANES], sums: &[f32; LANES]) {
+    for (highest, &sum) in highest.iter_mut().zip(sums) {
+        *highest = if sum > *highest { sum } else { *highest };
     }
 }
 

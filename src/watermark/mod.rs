@@ -17,8 +17,12 @@ pub mod format;
 pub mod key;
 mod masking;
 mod noise;
+mod products;
 mod search;
 mod spectrum;
+// For a measurement, `make unmarked`.
+#[doc(hidden)]
+pub mod survey;
 mod tracker;
 mod weighting;
 

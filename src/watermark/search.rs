@@ -3,24 +3,28 @@
 //!
 //! The sum of a slot's chip correlations times the signs of a row is made once for each slot, row,
 //! speed and view. Sums over the slots of a row are made from these for each of the five ways in which rows can
-//! lie on slots, so the costly product serves all alignments, and rows that are not yet whole count too.
+//! lie on slots, so the costly product serves all alignments.
+//!
+//! An alignment is tested when its row ends, one of the five after each slot, and the row under way once more
+//! when the stream ends: an excerpt of 2 s has no evidence to give away. No row is tested twice. The sums of
+//! neighbouring slots are nearly the same, so more tests would find little more, and each raises the threshold.
 
 use super::bound::{log_tail, threshold};
-use super::correlation::{SLOT, SLOTS_PER_ROW, SpeedMap, of_view};
+use super::correlation::{Correlator, SLOT, SLOTS_PER_ROW, SpeedMap, of_view};
 use super::evidence::{Evidence, LANES, WINDOWS};
 use super::format::{CHIPS, ROW, ROWS, RowClock};
 use super::key::Signs;
+use super::products::{PASS, SignMatrix};
 use super::weighting::VIEWS;
 use pulp::Arch;
 use rustfft::num_complex::Complex;
+use std::f64::consts::LN_10;
 
 /// Distance of two speeds that are searched, as a ratio: half of it shifts the lag by 16 us and costs 7 %
 /// of the score (measured).
 pub const SPEED_STEP: f64 = 0.0002;
 /// Share of the permitted false alarms that belongs to the nominal speed alone.
 pub(super) const NOMINAL_SHARE: f64 = 0.5;
-/// Speeds whose products are made in one pass over the signs.
-pub(super) const PASS: usize = 4;
 
 /// A place where the mark seems to be.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -53,61 +57,48 @@ impl LocalClock {
     }
 }
 
-/// The signs of all rows that are searched, as one matrix, chip by chip.
-pub(super) struct SignMatrix {
-    rows: usize,
-    /// `columns[chip * rows + index]`; row `n` of the key has index `n % rows`.
-    columns: Vec<f32>,
+/// Slots that there must be before rows are tested: two rows tell the alignments apart. A strong mark is above the
+/// threshold after a single slot, with which all alignments score alike. The end of a stream cannot wait.
+const FEWEST_SLOTS: u64 = 2 * SLOTS_PER_ROW as u64;
+/// No row has this number.
+const NEVER: i64 = i64::MIN;
+
+/// Of the candidates above their thresholds the one that chance would explain least.
+pub struct Best {
+    /// [`Search::log10_rate`] of the candidate; infinite if there is none.
+    pub log10_rate: f64,
+    /// The candidate; its offset is not known yet.
+    pub candidate: Option<Candidate>,
 }
 
-impl SignMatrix {
-    /// A matrix of `rows` rows, a multiple of [`LANES`].
-    pub fn new(rows: usize) -> Self {
-        SignMatrix {
-            rows,
-            columns: vec![0.0; CHIPS * rows],
+impl Default for Best {
+    fn default() -> Self {
+        Best {
+            log10_rate: f64::INFINITY,
+            candidate: None,
         }
     }
+}
 
-    /// Writes the signs of a row.
-    pub fn load(&mut self, row: u64, signs: &[f32; CHIPS]) {
-        let index = (row % self.rows as u64) as usize;
-        for (column, sign) in self.columns.chunks_exact_mut(self.rows).zip(signs) {
-            column[index] = *sign;
-        }
-    }
+/// The speeds up to `deviation` (a ratio) from the nominal one, which is in the middle.
+pub fn speed_maps(deviation: f64, sample_rate: u32, correlator: &Correlator) -> Vec<SpeedMap> {
+    let steps = (deviation / SPEED_STEP).round() as i32;
+    (-steps..=steps)
+        .map(|step| 1.0 + step as f64 * SPEED_STEP)
+        .map(|speed| SpeedMap::new(speed, sample_rate, correlator))
+        .collect()
+}
 
-    /// `products[speed * rows + index]` = sum over chips of `chips[speed * CHIPS + chip]` times the sign.
-    /// Speeds are taken [`PASS`] at a time.
-    pub fn multiply(&self, arch: Arch, chips: &[f32], products: &mut [f32]) {
-        let passes = chips
-            .chunks_exact(PASS * CHIPS)
-            .zip(products.chunks_exact_mut(PASS * self.rows));
-        for (chips, products) in passes {
-            arch.dispatch(
-                #[inline(always)]
-                || self.multiply_pass(chips, products),
-            );
-        }
-    }
+/// Vectors of chips that a search over so many speeds takes with each slot.
+pub fn vectors(speeds: usize) -> usize {
+    (VIEWS * speeds).next_multiple_of(PASS)
+}
 
-    #[inline(always)]
-    fn multiply_pass(&self, chips: &[f32], products: &mut [f32]) {
-        for at in (0..self.rows).step_by(LANES) {
-            let mut sums = [[0.0f32; LANES]; PASS];
-            for (chip, column) in self.columns.chunks_exact(self.rows).enumerate() {
-                let signs = &column[at..at + LANES];
-                for (pass, sums) in sums.iter_mut().enumerate() {
-                    let b = chips[pass * CHIPS + chip];
-                    for (sum, sign) in sums.iter_mut().zip(signs) {
-                        *sum += b * sign;
-                    }
-                }
-            }
-            for (pass, sums) in sums.iter().enumerate() {
-                products[pass * self.rows + at..][..LANES].copy_from_slice(sums);
-            }
-        }
+/// Writes the chips of a slot in the order of a search: speed by speed, view after view.
+pub fn write_chips(sums: &[Complex<f32>], maps: &[SpeedMap], chips: &mut [f32]) {
+    let chips = chips.chunks_exact_mut(CHIPS).take(VIEWS * maps.len());
+    for (i, chips) in chips.enumerate() {
+        maps[i % maps.len()].chips(of_view(sums, i / maps.len()), chips);
     }
 }
 
@@ -127,6 +118,8 @@ pub struct Search {
     hypotheses: [f64; 2],
     chips: Vec<f32>,
     products: Vec<f32>,
+    /// Local row that each evidence was last tested in.
+    tested: Vec<i64>,
     /// Evidence of view `u`, speed `v` and alignment `a` at `(u * speeds + v) * SLOTS_PER_ROW + a`; chips and
     /// products are in the same order.
     evidence: Vec<Evidence>,
@@ -148,11 +141,12 @@ impl Search {
             RowClock::Stream => ROWS,
             RowClock::Utc => (2 * reach as usize + 2).next_multiple_of(LANES),
         };
-        let tests_an_hour = 3600.0 / SLOT * (SLOTS_PER_ROW * rows * WINDOWS * VIEWS) as f64;
+        // One of the alignments after each slot; ends of streams are among these (see `bound`).
+        let tests_an_hour = 3600.0 / SLOT * (rows * WINDOWS * VIEWS) as f64;
         let others = (speeds - 1) as f64;
         let hypotheses = [tests_an_hour, tests_an_hour * others];
         let share = if speeds == 1 { 1.0 } else { NOMINAL_SHARE };
-        let padded = (VIEWS * speeds).next_multiple_of(PASS);
+        let padded = vectors(speeds);
         let mut search = Search {
             arch: Arch::new(),
             signs,
@@ -170,6 +164,7 @@ impl Search {
             hypotheses,
             chips: vec![0.0; padded * CHIPS],
             products: vec![0.0; padded * rows],
+            tested: vec![NEVER; VIEWS * speeds * SLOTS_PER_ROW],
             evidence: vec![Evidence::new(rows); VIEWS * speeds * SLOTS_PER_ROW],
             highest: 0.0,
         };
@@ -182,6 +177,7 @@ impl Search {
     /// Forgets all evidence.
     pub fn reset(&mut self, clock: LocalClock) {
         self.evidence.iter_mut().for_each(Evidence::reset);
+        self.tested.fill(NEVER);
         self.clock = clock;
         self.newest_row = None;
         self.highest = 0.0;
@@ -189,7 +185,7 @@ impl Search {
 
     /// Rows that are searched.
     pub fn rows(&self) -> usize {
-        self.matrix.rows
+        self.matrix.rows()
     }
 
     /// Evidence in view `view` at speed `speed` and alignment `alignment`.
@@ -212,66 +208,126 @@ impl Search {
         self.highest
     }
 
-    /// Expected false alarms in an hour, as a decimal logarithm, if `score` at `speed` were the threshold.
-    pub fn log10_alarms(&self, score: f64, speed: usize) -> f64 {
-        // As bad as this score or worse are, by the rule that shares out the alarms, the nominal speed
-        // above its threshold and all others above theirs: both kinds count alike when p is reported.
+    /// Expected false alarms in an hour of unmarked audio, as a decimal logarithm, if the thresholds were such that
+    /// `score` at `speed` just reaches its own. All hypotheses are counted, and what the bound gives away too, so
+    /// the true expectation is lower; and the chance of one or more alarms in the hour is lower still.
+    ///
+    /// The shares are those that make the thresholds: at a threshold this is the number of alarms permitted, for
+    /// either kind of speed.
+    pub fn log10_rate(&self, score: f64, speed: usize) -> f64 {
         let kind = (speed != self.nominal) as usize;
         let share = if self.speeds == 1 { 1.0 } else { NOMINAL_SHARE };
-        let alarms = (log_tail(score) + (self.hypotheses[kind].max(1.0) / share).ln())
-            / std::f64::consts::LN_10;
-        alarms.min(0.0)
+        (log_tail(score) + (self.hypotheses[kind].max(1.0) / share).ln()) / LN_10
     }
 
-    /// Adds a slot whose middle is `seconds` after the first frame; returns the best place above the threshold.
+    /// As [`Search::log10_rate`], but no more than 0: as the logarithm of the chance of a false alarm in an hour.
+    pub fn log10_alarms(&self, score: f64, speed: usize) -> f64 {
+        self.log10_rate(score, speed).min(0.0)
+    }
+
+    /// Adds a slot whose middle is `seconds` after the first frame and tests the rows that end with it; returns the
+    /// best place above the threshold.
     pub fn push(
         &mut self,
         seconds: f64,
         sums: &[Complex<f32>],
         maps: &[SpeedMap],
     ) -> Option<Candidate> {
+        let mut chips = std::mem::take(&mut self.chips);
+        write_chips(sums, maps, &mut chips);
+        let best = self.push_chips(seconds, &chips, maps);
+        self.chips = chips;
+        self.place(best)
+    }
+
+    /// As [`Search::push`] with the chips of [`write_chips`], which are the same for all keys, and without
+    /// asking where the best place is.
+    pub fn push_chips(&mut self, seconds: f64, chips: &[f32], maps: &[SpeedMap]) -> Best {
         self.follow_clock(seconds);
-        for (i, chips) in self.chips.chunks_exact_mut(CHIPS).enumerate() {
-            if i < VIEWS * maps.len() {
-                maps[i % maps.len()].chips(of_view(sums, i / maps.len()), chips);
+        self.matrix.multiply(self.arch, chips, &mut self.products);
+        let rows = self.matrix.rows();
+        let mut best = Best::default();
+        for i in 0..self.evidence.len() {
+            let (vector, alignment) = (i / SLOTS_PER_ROW, i % SLOTS_PER_ROW);
+            let speed = maps[vector % maps.len()].speed;
+            let row = self.clock.row(seconds, speed, alignment);
+            self.evidence[i].enter_row(row);
+            self.evidence[i].add(
+                &chips[vector * CHIPS..][..CHIPS],
+                &self.products[vector * rows..][..rows],
+            );
+            let ends = self.clock.row(seconds + SLOT, speed, alignment) != row;
+            if ends && self.evidence[i].slots() >= FEWEST_SLOTS {
+                self.test(i, &mut best);
             }
         }
-        self.matrix
-            .multiply(self.arch, &self.chips, &mut self.products);
-        let rows = self.matrix.rows;
-        let mut best: Option<(f64, Candidate)> = None;
-        for i in 0..VIEWS * maps.len() {
-            let (view, speed) = (i / maps.len(), i % maps.len());
-            let chips = &self.chips[i * CHIPS..][..CHIPS];
-            let products = &self.products[i * rows..][..rows];
-            let threshold = self.threshold(speed);
-            for alignment in 0..SLOTS_PER_ROW {
-                let evidence = &mut self.evidence[i * SLOTS_PER_ROW + alignment];
-                evidence.enter_row(self.clock.row(seconds, maps[speed].speed, alignment));
-                evidence.add(chips, products);
-                for (window, score) in evidence.highest(self.arch).into_iter().enumerate() {
-                    let score = score as f64;
-                    self.highest = self.highest.max(score);
-                    let margin = score - threshold;
-                    if margin > 0.0 && best.is_none_or(|(most, _)| margin > most) {
-                        let candidate = Candidate {
-                            score,
-                            window,
-                            view,
-                            speed,
-                            alignment,
-                            offset: 0,
-                        };
-                        best = Some((margin, candidate));
-                    }
-                }
+        best
+    }
+
+    /// Tests the rows under way, because nothing follows.
+    pub fn finish(&mut self) -> Option<Candidate> {
+        let best = self.test_all();
+        self.place(best)
+    }
+
+    /// As [`Search::finish`], without asking where the best place is.
+    pub fn test_all(&mut self) -> Best {
+        let mut best = Best::default();
+        for i in 0..self.evidence.len() {
+            self.test(i, &mut best);
+        }
+        best
+    }
+
+    /// Tests the row under way of evidence `i`, if it has not been.
+    fn test(&mut self, i: usize, best: &mut Best) {
+        let row = self.evidence[i].row();
+        if std::mem::replace(&mut self.tested[i], row) != row {
+            let score = self.compare(i, best);
+            self.highest = self.highest.max(score);
+        }
+    }
+
+    /// Takes the best of evidence `i` if it is better; returns its highest score.
+    fn compare(&self, i: usize, best: &mut Best) -> f64 {
+        let (vector, alignment) = (i / SLOTS_PER_ROW, i % SLOTS_PER_ROW);
+        let (view, speed) = (vector / self.speeds, vector % self.speeds);
+        let threshold = self.threshold(speed);
+        let mut highest = 0.0f64;
+        for (window, score) in self.evidence[i].highest(self.arch).into_iter().enumerate() {
+            let score = score as f64;
+            highest = highest.max(score);
+            if score <= threshold {
+                continue;
+            }
+            let log10_rate = self.log10_rate(score, speed);
+            if log10_rate < best.log10_rate {
+                best.log10_rate = log10_rate;
+                best.candidate = Some(Candidate {
+                    score,
+                    window,
+                    view,
+                    speed,
+                    alignment,
+                    offset: 0,
+                });
             }
         }
-        best.map(|(_, candidate)| Candidate {
+        highest
+    }
+
+    /// Where the mark is whose presence a test has shown. A strong one is above the threshold at wrong alignments,
+    /// too, so now all are asked. That finds no marks where there are none: it comes after the test.
+    fn place(&self, mut best: Best) -> Option<Candidate> {
+        best.candidate?;
+        for i in 0..self.evidence.len() {
+            self.compare(i, &mut best);
+        }
+        best.candidate.map(|found| Candidate {
             offset: self
-                .evidence(candidate.view, candidate.speed, candidate.alignment)
-                .best_hypothesis(candidate.window),
-            ..candidate
+                .evidence(found.view, found.speed, found.alignment)
+                .best_hypothesis(found.window),
+            ..found
         })
     }
 
@@ -281,7 +337,7 @@ impl Search {
             return;
         }
         let newest = self.clock.row(seconds, 1.0, SLOTS_PER_ROW) + self.reach;
-        let oldest = newest + 1 - self.matrix.rows as i64;
+        let oldest = newest + 1 - self.matrix.rows() as i64;
         let from = self.newest_row.map_or(oldest, |row| (row + 1).max(oldest));
         for row in from..=newest {
             self.load(row.max(0) as u64);
@@ -297,7 +353,7 @@ impl Search {
 
     /// Row of the key that hypothesis `offset` puts at local row `local`.
     pub fn row_of_key(&self, local: i64, offset: usize) -> u64 {
-        let rows = self.matrix.rows as i64;
+        let rows = self.matrix.rows() as i64;
         let index = (local + offset as i64).rem_euclid(rows);
         match (self.row_clock, self.newest_row) {
             (RowClock::Utc, Some(newest)) => {
@@ -311,33 +367,8 @@ impl Search {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::watermark::correlation::Slot;
     use crate::watermark::key::Key;
-
-    #[test]
-    fn products_equal_plain_sums() {
-        let mut signs = Key::from_bytes([3; 32]).signs();
-        let mut matrix = SignMatrix::new(32);
-        for row in 0..32 {
-            let mut of_row = [0.0; CHIPS];
-            signs.row(row, &mut of_row);
-            matrix.load(row, &of_row);
-        }
-        let chips: Vec<f32> = (0..PASS * CHIPS).map(|i| (i as f32 * 0.7).sin()).collect();
-        let mut products = vec![0.0; PASS * 32];
-        matrix.multiply(Arch::new(), &chips, &mut products);
-        for speed in 0..PASS {
-            for row in 0..32 {
-                let mut of_row = [0.0; CHIPS];
-                signs.clone().row(row as u64, &mut of_row);
-                let want: f32 = chips[speed * CHIPS..][..CHIPS]
-                    .iter()
-                    .zip(of_row)
-                    .map(|(b, s)| b * s)
-                    .sum();
-                assert!((products[speed * 32 + row] - want).abs() < 1e-4);
-            }
-        }
-    }
 
     #[test]
     fn thresholds_follow_from_the_hypotheses() {
@@ -352,10 +383,7 @@ mod tests {
             )
         };
         let (narrow, wide, lax) = (search(1, 1e-4), search(11, 1e-4), search(11, 30.0));
-        assert_eq!(
-            narrow.hypotheses_per_hour(),
-            90_000.0 * 5.0 * 1024.0 * 9.0 * 2.0
-        );
+        assert_eq!(narrow.hypotheses_per_hour(), 90_000.0 * 1024.0 * 9.0 * 2.0);
         assert_eq!(
             wide.hypotheses_per_hour(),
             11.0 * narrow.hypotheses_per_hour()
@@ -366,6 +394,61 @@ mod tests {
         let at_threshold = wide.log10_alarms(wide.threshold(5), 5);
         assert!((at_threshold - -4.0).abs() < 1e-3, "{at_threshold}");
         assert!((wide.log10_alarms(wide.threshold(4), 4) - -4.0).abs() < 1e-3);
+    }
+
+    /// However the audio is cut into streams, and at any rate.
+    #[test]
+    fn no_more_is_tested_than_is_counted() {
+        for rate in [8_000, 44_100, 47_999] {
+            let mut correlator = Correlator::new(rate, 0.06, rate as usize);
+            let maps = [0.94, 0.9998, 1.0, 1.0002, 1.06]
+                .map(|speed| SpeedMap::new(speed, rate, &correlator));
+            let mut search = Search::new(
+                Key::from_bytes([1; 32]).signs(),
+                RowClock::Utc,
+                0.0,
+                maps.len(),
+                2,
+                1e-4,
+            );
+            for milliseconds in [280, 300, 310, 330, 500, 2_000, 20_000] {
+                let audio = vec![0.1; rate as usize * milliseconds / 1000];
+                search.reset(LocalClock { first_row: 0 });
+                correlator.reset();
+                let mut tests = 0;
+                let mut count = |search: &mut Search, step: &mut dyn FnMut(&mut Search)| {
+                    let before = search.tested.clone();
+                    step(search);
+                    tests += before
+                        .iter()
+                        .zip(&search.tested)
+                        .filter(|(a, b)| a != b)
+                        .count();
+                };
+                let mut take = |slot: Slot| {
+                    count(&mut search, &mut |search| {
+                        search.push(slot.middle / rate as f64, slot.sums, &maps);
+                    });
+                };
+                for piece in audio.chunks(rate as usize) {
+                    correlator.push(piece, &mut take);
+                }
+                correlator.finish(&mut take);
+                for _ in 0..2 {
+                    count(&mut search, &mut |search| {
+                        search.finish();
+                    });
+                }
+                let tested = tests as f64 * (search.rows() * WINDOWS) as f64;
+                let hours = milliseconds as f64 / 3_600_000.0;
+                let share = tested / (search.hypotheses_per_hour() * hours);
+                let least = if milliseconds < 20_000 { 0.0 } else { 0.9 };
+                assert!(
+                    (least..=1.0).contains(&share),
+                    "{share} in {milliseconds} ms at {rate} Hz"
+                );
+            }
+        }
     }
 
     #[test]

@@ -2,12 +2,17 @@
 //! What several test files share: the recordings, marked audio, pipelines and the messages from them.
 
 // Every test file is a crate of its own and uses a part of this one only.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
+
+pub mod drums;
+mod random;
 
 use gst::prelude::*;
 use gst_audio::AudioFormat;
 use gstwm::watermark::{Carrier, DetectorConfig, Embedder, EmbedderConfig, Key, RowClock};
 use std::sync::Once;
+
+pub use random::Random;
 
 /// All sample formats that the elements take.
 pub const FORMATS: [AudioFormat; 12] = [
@@ -144,27 +149,6 @@ pub fn mark(programme: &[f32], config: &EmbedderConfig, start: u64) -> Vec<f32> 
         .zip(&mark[delay..])
         .map(|(sample, mark)| sample + mark)
         .collect()
-}
-
-/// Numbers from 0 to 1 that are the same every time.
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Self {
-        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub fn uniform(&mut self) -> f32 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 40) as f32 / (1u64 << 24) as f32
-    }
-
-    /// A sample of white noise, -1 to 1.
-    pub fn noise(&mut self) -> f32 {
-        2.0 * self.uniform() - 1.0
-    }
 }
 
 /// One `wmdetect` message: who sent it, and what it says.

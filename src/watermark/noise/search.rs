@@ -7,7 +7,8 @@
 //! these few are chosen cannot raise the number of false alarms; it only costs some marks near the threshold.
 
 use super::super::format::{CHIPS, ROWS};
-use super::super::search::{NOMINAL_SHARE, PASS, SignMatrix};
+use super::super::products::{PASS, SignMatrix};
+use super::super::search::NOMINAL_SHARE;
 use super::form::{Form, Scored};
 use super::lags::LagCorrelator;
 use super::{CYCLE_SLOTS, FINE, SLOT, SLOTS_PER_BLOCK};
