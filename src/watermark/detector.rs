@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From received audio to found, present and lost.
 
-use super::correlation::{Correlator, SLOT, Slot, SpeedMap};
+use super::correlation::Correlator;
 use super::downmix::Downmix;
-use super::format::{
-    CYCLE, Carrier, ConfigError, ROW_NANOSECONDS, RowClock, check_carrier, check_stream,
-};
+use super::format::{Carrier, ConfigError, RowClock, check_carrier, check_stream};
+use super::judge::Judge;
 use super::key::Key;
 use super::noise::{self, LagCorrelator, NoiseJudge};
-use super::search::{LocalClock, SPEED_STEP, Search};
-use super::tracker::{Tracked, Tracker};
+use super::search::SPEED_STEP;
 
 /// Frames of audio are taken in pieces of this many seconds.
 const BLOCK: f64 = 0.01;
@@ -116,24 +114,6 @@ enum Path {
     Noise(Box<(LagCorrelator, NoiseJudge)>),
 }
 
-/// What happens to a slot once it is there.
-struct Judge {
-    rate: f64,
-    interval: f64,
-    row_clock: RowClock,
-    clock: LocalClock,
-    /// One for each speed, the slowest first.
-    maps: Vec<SpeedMap>,
-    search: Search,
-    tracker: Tracker,
-    tracked: Option<Tracked>,
-    searching: bool,
-    last_report: f64,
-    found: u64,
-    highest: f64,
-    frames: u64,
-}
-
 impl Detector {
     /// Checks the settings and allocates all that [`Detector::push`] needs.
     ///
@@ -164,7 +144,7 @@ impl Detector {
             match &mut self.path {
                 Path::Programme(path) => {
                     let (correlator, judge) = &mut **path;
-                    judge.frames += mix.len() as u64;
+                    judge.advance(mix.len() as u64);
                     correlator.push(mix, |slot| judge.take(slot, report));
                 }
                 Path::Noise(path) => {
@@ -184,6 +164,7 @@ impl Detector {
             Path::Programme(path) => {
                 let (correlator, judge) = &mut **path;
                 correlator.finish(|slot| judge.take(slot, report));
+                judge.finish(report);
             }
             Path::Noise(path) => {
                 let (correlator, judge) = &mut **path;
@@ -215,7 +196,7 @@ impl Detector {
     pub fn set_interval(&mut self, seconds: f64) {
         let seconds = seconds.max(0.1);
         match &mut self.path {
-            Path::Programme(path) => path.1.interval = seconds,
+            Path::Programme(path) => path.1.set_interval(seconds),
             Path::Noise(path) => path.1.set_interval(seconds),
         }
     }
@@ -223,7 +204,7 @@ impl Detector {
     /// Whether the mark is there now.
     pub fn is_present(&self) -> bool {
         match &self.path {
-            Path::Programme(path) => path.1.tracked.is_some(),
+            Path::Programme(path) => path.1.is_present(),
             Path::Noise(path) => path.1.is_present(),
         }
     }
@@ -231,12 +212,7 @@ impl Detector {
     /// Latest score: of the tracked mark while it is present, else the highest of all hypotheses.
     pub fn score(&self) -> f64 {
         match &self.path {
-            Path::Programme(path) => {
-                let Judge {
-                    tracked, search, ..
-                } = &path.1;
-                tracked.map_or(search.highest(), |tracked| tracked.score)
-            }
+            Path::Programme(path) => path.1.score(),
             Path::Noise(path) => path.1.score(),
         }
     }
@@ -252,40 +228,12 @@ impl Detector {
 
 impl Path {
     fn programme(config: &DetectorConfig, key: &Key, block: usize) -> Self {
-        let rate = config.sample_rate as f64;
-        let steps = (config.max_speed_deviation / 100.0 / SPEED_STEP).round() as i32;
         let correlator = Correlator::new(
             config.sample_rate,
             config.max_speed_deviation / 100.0,
             block,
         );
-        let speed = |step| 1.0 + step as f64 * SPEED_STEP;
-        let maps: Vec<_> = (-steps..=steps)
-            .map(|step| SpeedMap::new(speed(step), config.sample_rate, &correlator))
-            .collect();
-        let search = Search::new(
-            key.signs(),
-            config.row_clock,
-            config.clock_tolerance,
-            maps.len(),
-            steps as usize,
-            config.false_alarms_per_hour,
-        );
-        let judge = Judge {
-            rate,
-            interval: config.interval,
-            row_clock: config.row_clock,
-            clock: LocalClock { first_row: 0 },
-            maps,
-            search,
-            tracker: Tracker::new(key.signs(), config.row_clock),
-            tracked: None,
-            searching: true,
-            last_report: 0.0,
-            found: 0,
-            highest: 0.0,
-            frames: 0,
-        };
+        let judge = Judge::new(config, key, &correlator);
         Path::Programme(Box::new((correlator, judge)))
     }
 
@@ -301,113 +249,6 @@ impl Path {
             config.interval,
         );
         Path::Noise(Box::new((correlator, judge)))
-    }
-}
-
-impl Judge {
-    fn reset(&mut self, nanoseconds: u64) {
-        self.clock.first_row = match self.row_clock {
-            RowClock::Stream => 0,
-            RowClock::Utc => (nanoseconds / ROW_NANOSECONDS) as i64,
-        };
-        self.search.reset(self.clock);
-        self.tracked = None;
-        self.searching = true;
-        self.last_report = 0.0;
-        self.highest = 0.0;
-        self.frames = 0;
-    }
-
-    fn stats(&self) -> DetectorStats {
-        let Judge { search, maps, .. } = self;
-        DetectorStats {
-            frames: self.frames,
-            hypotheses_per_hour: search.hypotheses_per_hour(),
-            threshold: search.threshold(maps.len() / 2),
-            speeds: maps.len(),
-            highest_score: self.highest.max(search.highest()),
-            found: self.found,
-        }
-    }
-
-    fn take(&mut self, slot: Slot, report: &mut dyn FnMut(&Detection)) {
-        let seconds = slot.middle / self.rate;
-        if let Some(was) = self.tracked {
-            let tracked = self
-                .tracker
-                .push(seconds, slot.sums, &self.maps, self.clock);
-            if tracked.gone {
-                report(&self.detection(DetectionState::Lost, &was, seconds));
-                self.tracked = None;
-            } else {
-                self.tracked = Some(tracked);
-                self.highest = self.highest.max(tracked.score);
-            }
-            self.search_while(tracked.doubtful);
-        }
-        if self.searching {
-            self.search(seconds, &slot, report);
-        }
-        match self.tracked {
-            Some(tracked) if seconds - self.last_report >= self.interval - 0.5 * SLOT => {
-                self.last_report = seconds;
-                report(&self.detection(DetectionState::Present, &tracked, seconds));
-            }
-            _ => (),
-        }
-    }
-
-    /// Starts the search afresh, or stops it.
-    fn search_while(&mut self, wanted: bool) {
-        if wanted && !self.searching {
-            self.search.reset(self.clock);
-        }
-        self.searching = wanted;
-    }
-
-    fn search(&mut self, seconds: f64, slot: &Slot, report: &mut dyn FnMut(&Detection)) {
-        let Some(found) = self.search.push(seconds, slot.sums, &self.maps) else {
-            return;
-        };
-        self.highest = self.highest.max(found.score);
-        let (maps, clock) = (&self.maps, self.clock);
-        if self.tracked.is_some()
-            && self
-                .tracker
-                .follows(&found, &self.search, maps, clock, seconds)
-        {
-            return;
-        }
-        self.tracker
-            .acquire(&found, &self.search, maps, clock, seconds);
-        let tracked = self.tracker.tracked();
-        // A jump within marked programme is not a new mark: the next report names the new position.
-        if self.tracked.replace(tracked).is_none() {
-            self.found += 1;
-            self.last_report = seconds;
-            report(&self.detection(DetectionState::Found, &tracked, seconds));
-        }
-        self.searching = false;
-    }
-
-    /// A report about evidence that ends with the slot whose middle is at `seconds`.
-    fn detection(&self, state: DetectionState, tracked: &Tracked, seconds: f64) -> Detection {
-        let end = seconds + 0.5 * SLOT;
-        let start = (end - tracked.seconds).max(0.0);
-        let speed = self.maps[tracked.speed].speed;
-        let position = start * speed
-            + tracked.place as f64 * SLOT
-            + (self.clock.first_row as f64 * ROW_NANOSECONDS as f64 * 1e-9) % CYCLE;
-        Detection {
-            state,
-            score: tracked.score,
-            log10_p: self.search.log10_alarms(tracked.score, tracked.speed),
-            window: tracked.seconds,
-            speed,
-            start: (start * self.rate) as u64,
-            end: (end * self.rate) as u64,
-            watermark_time: position.rem_euclid(CYCLE),
-        }
     }
 }
 

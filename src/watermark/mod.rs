@@ -14,11 +14,14 @@ mod downmix;
 pub mod embedder;
 mod evidence;
 pub mod format;
+mod judge;
 pub mod key;
 mod masking;
 mod noise;
+mod presence;
 mod search;
 mod spectrum;
+mod stretch;
 mod tracker;
 mod weighting;
 

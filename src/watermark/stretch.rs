@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Where a marked stretch begins and ends.
+//!
+//! The windows of the search hold whole rows, so they say roughly when the mark was there. The scores of single
+//! slots say it better: before the mark they have mean 0, and the place where that changes is found by
+//! maximum likelihood.
+
+use super::correlation::{SLOT, SpeedMap, of_view};
+use super::format::{CHIPS, DELAY, WINDOW};
+use rustfft::num_complex::Complex;
+
+/// Slots that are kept to find the beginning in (3 s), and scores of slots to find the end in (40 s).
+const SLOTS: usize = 75;
+const SCORES: usize = 1000;
+/// The mark need not be exactly where the search found it: places that are tried on either side, in slots.
+const REACH: i64 = 3;
+const PLACES: usize = 2 * REACH as usize + 1;
+/// Slots whose mean tells how strong the mark is behind the slot before them.
+const AHEAD: usize = 6;
+/// The least that a slot of the mark is expected to score, as a share of the mean.
+const LEAST: f32 = 0.35;
+/// Slots that are not marked at least when the mark is given up.
+const GIVEN_UP: usize = 50;
+/// Steps in which the beginning is looked for, in seconds.
+const STEP: f64 = 0.01;
+/// Time from the first audio to the middle of the first slot.
+const FIRST_SLOT: f64 = DELAY + 0.5 * (WINDOW + SLOT - 0.01);
+
+/// The sums of the latest slots.
+pub struct RecentSlots {
+    slots: Vec<RecentSlot>,
+    /// Slots since the start.
+    taken: usize,
+    chips: [f32; CHIPS],
+    scores: [[f32; SLOTS]; PLACES],
+}
+
+struct RecentSlot {
+    seconds: f64,
+    sums: Vec<Complex<f32>>,
+}
+
+/// Where the mark begins.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Beginning {
+    /// Seconds since the start of the stream.
+    pub seconds: f64,
+    /// The mark was there already in the oldest slot that is kept, which is not the first.
+    pub earlier: bool,
+    /// What is to be added to the place, in slots.
+    pub shift: i64,
+}
+
+impl RecentSlots {
+    /// Room for slots of `sums` sums.
+    pub fn new(sums: usize) -> Self {
+        let slot = || RecentSlot {
+            seconds: 0.0,
+            sums: vec![Complex::ZERO; sums],
+        };
+        RecentSlots {
+            slots: (0..SLOTS).map(|_| slot()).collect(),
+            taken: 0,
+            chips: [0.0; CHIPS],
+            scores: [[0.0; SLOTS]; PLACES],
+        }
+    }
+
+    /// Forgets all slots.
+    pub fn reset(&mut self) {
+        self.taken = 0;
+    }
+
+    /// Adds a slot.
+    pub fn push(&mut self, seconds: f64, sums: &[Complex<f32>]) {
+        let slot = &mut self.slots[self.taken % SLOTS];
+        slot.seconds = seconds;
+        slot.sums.copy_from_slice(sums);
+        self.taken += 1;
+    }
+
+    fn len(&self) -> usize {
+        self.taken.min(SLOTS)
+    }
+
+    /// Slot number `i`, the oldest first.
+    fn slot(&self, i: usize) -> &RecentSlot {
+        &self.slots[(self.taken - self.len() + i) % SLOTS]
+    }
+
+    /// Where the mark begins that is heard in `view` now; `signs(seconds, shift)` are those that it has at a
+    /// moment if its place is off by `shift` slots.
+    pub fn beginning(
+        &mut self,
+        view: usize,
+        map: &SpeedMap,
+        mut signs: impl FnMut(f64, i64) -> [f32; CHIPS],
+    ) -> Beginning {
+        let len = self.len();
+        for i in 0..len {
+            let at = (self.taken - len + i) % SLOTS;
+            map.chips(of_view(&self.slots[at].sums, view), &mut self.chips);
+            let norm = norm(&self.chips);
+            for (place, scores) in self.scores.iter_mut().enumerate() {
+                let signs = signs(self.slots[at].seconds, place as i64 - REACH);
+                scores[i] = dot(&self.chips, &signs) / norm;
+            }
+        }
+        let mut best = (f32::NEG_INFINITY, 0.0, 0);
+        for (place, scores) in self.scores.iter().enumerate() {
+            let (most, seconds) = self.most_likely(&scores[..len]);
+            if most > best.0 {
+                best = (most, seconds, place as i64 - REACH);
+            }
+        }
+        let (_, seconds, shift) = best;
+        let oldest = self.slot(0).seconds - FIRST_SLOT;
+        Beginning {
+            seconds,
+            earlier: self.taken > SLOTS && seconds <= oldest + STEP,
+            shift,
+        }
+    }
+
+    /// The most likely beginning, and the logarithm of how much more likely it is than no mark at all.
+    ///
+    /// A slot of the mark is expected to score what the next ones do on average. That may be much or little, so a
+    /// beginning that is quieter than what follows is not cut off.
+    fn most_likely(&self, scores: &[f32]) -> (f32, f64) {
+        let len = scores.len();
+        let (mut expected, mut sums) = ([0.0; SLOTS], [0.0; SLOTS + 1]);
+        let recent = &scores[len - len.min(2 * AHEAD)..];
+        let least = LEAST * recent.iter().sum::<f32>() / recent.len() as f32;
+        for i in 0..len {
+            let next = &scores[(i + 1).min(len - 1)..(i + 1 + AHEAD).min(len)];
+            expected[i] = (next.iter().sum::<f32>() / next.len() as f32).max(least.max(0.5));
+        }
+        for i in (0..len).rev() {
+            sums[i] = sums[i + 1] + log_ratio(scores[i], expected[i]);
+        }
+        let first = self.slot(0).seconds - FIRST_SLOT;
+        let steps = ((self.slot(len - 1).seconds - first) / STEP) as usize;
+        let mut best = (f32::NEG_INFINITY, first);
+        for step in 0..steps {
+            let begins = first + step as f64 * STEP;
+            // The slots around the beginning have a share of the mark, all later ones are full of it.
+            let around = (0..len).find(|&i| share(self.slot(i).seconds - begins) > 0.0);
+            let around = around.unwrap_or(len);
+            let full = (around..len).find(|&i| share(self.slot(i).seconds - begins) >= 1.0);
+            let full = full.unwrap_or(len);
+            let partly: f32 = (around..full)
+                .map(|i| {
+                    let share = share(self.slot(i).seconds - begins);
+                    log_ratio(scores[i], share * expected[i])
+                })
+                .sum();
+            let likelihood = sums[full] + partly;
+            if likelihood > best.0 + 1e-3 {
+                best = (likelihood, begins);
+            }
+        }
+        best
+    }
+}
+
+/// Share of its full score that a slot has whose middle is `seconds` behind the beginning of the mark: half of it
+/// comes from the mark in the latest window, the other half from that in the window one delay earlier.
+fn share(seconds: f64) -> f32 {
+    let filled = |seconds: f64| ((seconds / (WINDOW + SLOT)) + 0.5).clamp(0.0, 1.0);
+    (0.5 * filled(seconds) + 0.5 * filled(seconds - DELAY)) as f32
+}
+
+/// Logarithm of how much more likely `score` is if its mean is `mean` rather than 0.
+fn log_ratio(score: f32, mean: f32) -> f32 {
+    score * mean - 0.5 * mean * mean
+}
+
+fn dot(chips: &[f32; CHIPS], signs: &[f32; CHIPS]) -> f32 {
+    chips.iter().zip(signs).map(|(b, s)| b * s).sum()
+}
+
+/// What a slot's sum is divided by to become its score.
+fn norm(chips: &[f32; CHIPS]) -> f32 {
+    chips.iter().map(|b| b * b).sum::<f32>().sqrt().max(1e-15)
+}
+
+/// Scores of the latest slots at the place of the mark, from which its end follows.
+pub struct RecentScores {
+    scores: Vec<f32>,
+    /// Slots since the mark was found.
+    taken: usize,
+}
+
+impl RecentScores {
+    /// No scores yet.
+    pub fn new() -> Self {
+        RecentScores {
+            scores: vec![0.0; SCORES],
+            taken: 0,
+        }
+    }
+
+    /// Forgets all scores.
+    pub fn reset(&mut self) {
+        self.taken = 0;
+    }
+
+    /// Adds the score of a slot.
+    pub fn push(&mut self, chips: &[f32; CHIPS], product: f32) {
+        self.scores[self.taken % SCORES] = product / norm(chips);
+        self.taken += 1;
+    }
+
+    /// Slots since the mark ended, for a mark that has just been given up.
+    pub fn slots_since_end(&self) -> usize {
+        let len = self.taken.min(SCORES);
+        // Age 0 is the latest.
+        let score = |age: usize| self.scores[(self.taken - 1 - age) % SCORES];
+        let marked = GIVEN_UP.min(len)..len;
+        let count = marked.len().max(1) as f32;
+        let mean = (marked.map(score).sum::<f32>() / count).max(0.5);
+        let (mut sum, mut best) = (0.0, (0.0, 0));
+        for age in 0..len {
+            sum += LEAST * mean - score(age);
+            if sum > best.0 {
+                best = (sum, age + 1);
+            }
+        }
+        best.1
+    }
+}
