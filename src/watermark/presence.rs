@@ -12,22 +12,23 @@
 //! mark, if what is left of it shows.
 
 /// Mean score of a row while the mark is active, for each strength.
-const STRENGTHS: [f64; LEVELS] = [0.5, 1.0, 2.0, 4.0, 8.0];
-const LEVELS: usize = 5;
+const STRENGTHS: [f64; LEVELS] = [0.35, 0.7, 1.4, 2.8, 5.6, 11.2];
+const LEVELS: usize = 6;
 /// Deviation of that score, besides that of 1 which every score has, as a share of the mean.
 const SPREAD: f64 = 0.5;
 
-/// Probabilities, for each row, that the mark ends, that its strength becomes another one, that a pause of the
-/// programme begins, and that a pause is over.
-const ENDS: f64 = 0.005;
-const CHANGES: f64 = 0.02;
+/// Probabilities, for each row, that the mark ends, that its strength becomes the next one on either side, that it
+/// becomes any other, that a pause of the programme begins, and that a pause is over.
+const ENDS: f64 = 0.004;
+const STEPS: f64 = 0.03;
+const CHANGES: f64 = 0.01;
 const PAUSES: f64 = 0.05;
 const RESUMES: f64 = 0.35;
-/// What the strength becomes if it changes: rarely so weak that it cannot be told from nothing.
-const BECOMES: [f64; LEVELS] = [0.008, 0.05, 0.2, 0.35, 0.392];
+/// What the strength becomes if it becomes any: rarely so weak that it cannot be told from nothing.
+const BECOMES: [f64; LEVELS] = [0.003, 0.02, 0.1, 0.25, 0.3, 0.327];
 
 /// Probability from which on the mark counts as gone, and from which on of not being seen just now.
-const GONE: f64 = 0.85;
+const GONE: f64 = 0.9;
 const UNSEEN: f64 = 0.8;
 /// No score below this says more than it: two standard deviations of nothing.
 const LOWEST: f64 = -2.0;
@@ -71,12 +72,17 @@ impl Presence {
         let active: f64 = self.active.iter().sum();
         let paused: f64 = self.paused.iter().sum();
         self.gone += ENDS * (active + paused);
-        for ((a, p), becomes) in self.active.iter_mut().zip(&mut self.paused).zip(BECOMES) {
-            let (was_active, was_paused) = (*a, *p);
-            *a = (1.0 - ENDS - CHANGES - PAUSES) * was_active
-                + CHANGES * active * becomes
+        let was = self.active;
+        for (level, (a, p)) in self.active.iter_mut().zip(&mut self.paused).enumerate() {
+            // What would leave the scale at its end stays.
+            let weaker = was[level.saturating_sub(1)];
+            let stronger = was[(level + 1).min(LEVELS - 1)];
+            let was_paused = *p;
+            *a = (1.0 - ENDS - CHANGES - PAUSES - 2.0 * STEPS) * was[level]
+                + STEPS * (weaker + stronger)
+                + CHANGES * active * BECOMES[level]
                 + RESUMES * was_paused;
-            *p = PAUSES * was_active + (1.0 - ENDS - RESUMES) * was_paused;
+            *p = PAUSES * was[level] + (1.0 - ENDS - RESUMES) * was_paused;
         }
     }
 
