@@ -17,8 +17,10 @@ const REACH: i64 = 3;
 const PLACES: usize = 2 * REACH as usize + 1;
 /// Slots whose mean tells how strong the mark is behind the slot before them.
 const AHEAD: usize = 6;
-/// The least that a slot of the mark is expected to score, as a share of the mean.
+/// The least that a slot of the mark is expected to score, as a share of the most that its neighbours reach on
+/// average in so many of the latest slots.
 const LEAST: f32 = 0.5;
+const RECENT: usize = 25;
 /// Slots that are not marked at least when the mark is given up.
 const GIVEN_UP: usize = 50;
 /// Deviation of a slot's score from what is expected, besides that of 1 which every score has, as a share of it.
@@ -131,12 +133,14 @@ impl RecentSlots {
     fn most_likely(&self, scores: &[f32]) -> (f32, f64) {
         let len = scores.len();
         let (mut expected, mut sums) = ([0.0; SLOTS], [0.0; SLOTS + 1]);
-        let recent = &scores[len - len.min(2 * AHEAD)..];
-        let least = LEAST * recent.iter().sum::<f32>() / recent.len() as f32;
-        for i in 0..len {
+        for (i, expected) in expected[..len].iter_mut().enumerate() {
             let next = &scores[(i + 1).min(len - 1)..(i + 1 + AHEAD).min(len)];
-            expected[i] = (next.iter().sum::<f32>() / next.len() as f32).max(least.max(0.5));
+            *expected = next.iter().sum::<f32>() / next.len() as f32;
         }
+        let recent = expected[len.saturating_sub(RECENT)..len].iter();
+        let least = (LEAST * recent.fold(0.0, |most: f32, &mean| most.max(mean))).max(0.5);
+        let all = expected[..len].iter_mut();
+        all.for_each(|expected| *expected = expected.max(least));
         for i in (0..len).rev() {
             sums[i] = sums[i + 1] + log_ratio(scores[i], expected[i]);
         }
