@@ -40,6 +40,7 @@ fn unmarked() -> Vec<(&'static str, Vec<f32>)> {
 fn assert_end_is_noticed(file: &str) {
     let programme = recording(file, RATE, 1).repeat(3);
     let marked = mark(&programme, &embedder_config(RATE, 1), 0);
+    let mut delays = Vec::new();
     for length in [3, 26] {
         for (what, after) in unmarked() {
             let audio = [&marked[..seconds(length)], &after].concat();
@@ -49,9 +50,13 @@ fn assert_end_is_noticed(file: &str) {
             assert_eq!(changes[0].0, Found, "{what}");
             assert_eq!(changes[1].0, Lost, "{what}");
             let delay = changes[1].1 - length as f64;
-            assert!((1.5..3.0).contains(&delay), "{what}");
+            // What is not marked looks like a weak mark for a while, now and then.
+            assert!((1.5..4.5).contains(&delay), "{what}");
+            delays.push(delay);
         }
     }
+    let soon = delays.iter().filter(|delay| **delay <= 3.0).count();
+    assert!(soon + 1 >= delays.len(), "{delays:?}");
 }
 
 #[test]

@@ -5,8 +5,8 @@
 mod common;
 
 use common::{
-    Random, detections, detector_config, embedder_config, mark, play_at, recording, through_room,
-    with_noise,
+    Random, ahead, detections, detector_config, embedder_config, mark, play_at, recording,
+    through_room, with_noise,
 };
 use gstwm::watermark::{Detection, DetectionState, DetectionState::*, DetectorConfig};
 
@@ -66,7 +66,12 @@ fn a_strong_mark_that_drowns_in_noise_is_not_given_up() {
         after.map(|(_, report)| report.score).unwrap()
     };
     assert!(score(5.0) > 20.0, "{}", score(5.0));
-    assert!(score(9.0) < 0.6 * score(5.0), "{} {}", score(9.0), score(5.0));
+    assert!(
+        score(9.0) < 0.6 * score(5.0),
+        "{} {}",
+        score(9.0),
+        score(5.0)
+    );
 }
 
 #[test]
@@ -96,15 +101,15 @@ fn a_jump_of_the_programme_is_no_end() {
             };
             let all = heard(&audio);
             assert_eq!(states(&all), [Found], "{file}, room {room}");
-            let ahead = |report: &Detection| {
-                report.watermark_time - report.start as f64 / f64::from(RATE)
-            };
             for (now, report) in &all {
                 let expected = if *now < 8.0 { 0.0 } else { 5.0 };
-                let error = ahead(report) - expected;
+                let error = ahead(report, RATE) - expected;
                 // Before the new position is known, the old one is told.
                 let known = *now < 8.0 || *now > 11.5;
-                assert!(!known || error.abs() < 0.05, "{file}, room {room}: {error} at {now}");
+                assert!(
+                    !known || error.abs() < 0.05,
+                    "{file}, room {room}: {error} at {now}"
+                );
             }
         }
     }
@@ -126,7 +131,11 @@ fn the_speed_is_right_to_a_fiftieth_of_a_percent() {
         assert!(tracked.len() >= 5);
         for (now, report) in tracked {
             let error = report.speed - speed;
-            assert!(error.abs() < 0.0001, "{} for {speed} at {now} s", report.speed);
+            assert!(
+                error.abs() < 0.0001,
+                "{} for {speed} at {now} s",
+                report.speed
+            );
         }
     }
 }

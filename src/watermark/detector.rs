@@ -49,7 +49,12 @@ pub enum DetectionState {
 pub struct Detection {
     /// What happened.
     pub state: DetectionState,
-    /// The score z: mean 0 and variance 1 on unmarked audio.
+    /// The score z: mean 0 and variance 1 on unmarked audio. With [`Carrier::Programme`], [`Found`] has the score with
+    /// which the mark was found, [`Present`] and [`Lost`] have that of the latest 2 s, whatever it is.
+    ///
+    /// [`Found`]: DetectionState::Found
+    /// [`Present`]: DetectionState::Present
+    /// [`Lost`]: DetectionState::Lost
     pub score: f64,
     /// Logarithm (base 10) of the chance of such a score on unmarked audio in an hour, all hypotheses counted.
     pub log10_p: f64,
@@ -57,9 +62,10 @@ pub struct Detection {
     pub window: f64,
     /// Playing speed, 1.0 being that of the embedder.
     pub speed: f64,
-    /// First input frame of the evidence, counted since [`Detector::reset`].
+    /// First input frame of the evidence, counted since [`Detector::reset`]. When found, the mark begins there; when
+    /// lost, the marked stretch did.
     pub start: u64,
-    /// First input frame after the evidence.
+    /// First input frame after the evidence. When lost, the marked stretch ends there.
     pub end: u64,
     /// Position of frame `start` in the cycle of rows, in seconds: 0 to 204.8, or to 163.84 for [`Carrier::Noise`].
     pub watermark_time: f64,
@@ -106,6 +112,8 @@ pub struct Detector {
     downmix: Downmix,
     mix: Vec<f32>,
     path: Path,
+    /// The latest report about [`Carrier::Noise`].
+    latest: Option<Detection>,
 }
 
 /// One for each carrier.
@@ -132,6 +140,7 @@ impl Detector {
             downmix: Downmix::new(config.sample_rate, config.channels),
             mix: vec![0.0; block],
             path,
+            latest: None,
         })
     }
 
@@ -150,8 +159,13 @@ impl Detector {
                 Path::Noise(path) => {
                     let (correlator, judge) = &mut **path;
                     judge.advance(mix.len() as u64);
+                    let latest = &mut self.latest;
+                    let mut report = |detection: &Detection| {
+                        *latest = Some(detection.clone());
+                        report(detection);
+                    };
                     correlator.push(mix, |audio, slot, middle| {
-                        judge.take(audio, slot, middle, report)
+                        judge.take(audio, slot, middle, &mut report)
                     });
                 }
             }
@@ -171,6 +185,22 @@ impl Detector {
                 if judge.finish() {
                     correlator
                         .finish(|audio, slot, middle| judge.take(audio, slot, middle, report));
+                }
+            }
+        }
+    }
+
+    /// Tells that the audio breaks off: reports a mark that is there as lost. [`Detector::reset`] is to follow.
+    pub fn break_off(&mut self, report: &mut dyn FnMut(&Detection)) {
+        match &mut self.path {
+            Path::Programme(path) => path.1.lose(report),
+            Path::Noise(path) => {
+                let latest = self.latest.take().filter(|_| path.1.is_present());
+                if let Some(latest) = latest {
+                    report(&Detection {
+                        state: DetectionState::Lost,
+                        ..latest
+                    });
                 }
             }
         }
@@ -209,7 +239,7 @@ impl Detector {
         }
     }
 
-    /// Latest score: of the tracked mark while it is present, else the highest of all hypotheses.
+    /// Latest score: of the latest 2 s of the mark while it is present, else the highest of all hypotheses.
     pub fn score(&self) -> f64 {
         match &self.path {
             Path::Programme(path) => path.1.score(),

@@ -238,6 +238,12 @@ pub fn detections(audio: &[f32], config: &DetectorConfig) -> Vec<(f64, Detection
     all
 }
 
+/// Seconds by which the watermark's time is ahead of that of the audio, -102.4 to 102.4.
+pub fn ahead(report: &Detection, rate: u32) -> f64 {
+    let difference = report.watermark_time - report.start as f64 / f64::from(rate);
+    (difference + 102.4).rem_euclid(204.8) - 102.4
+}
+
 /// Numbers from 0 to 1 that are the same every time.
 pub struct Random(u64);
 
