@@ -19,7 +19,7 @@ const SPREAD: f64 = 0.5;
 
 /// Probabilities, for each row, that the mark ends, that its strength becomes the next one on either side, that it
 /// becomes any other, that a pause of the programme begins, and that a pause is over.
-const ENDS: f64 = 0.006;
+const ENDS: f64 = 0.005;
 const STEPS: f64 = 0.03;
 const CHANGES: f64 = 0.01;
 const PAUSES: f64 = 0.05;
