@@ -25,6 +25,8 @@ const RECENT: usize = 25;
 const GIVEN_UP: usize = 50;
 /// Deviation of a slot's score from what is expected, besides that of 1 which every score has, as a share of it.
 const SPREAD: f32 = 0.3;
+/// Logarithm of how much more likely it is that the mark has been there all along than that it begins at a moment.
+const ALL_ALONG: f32 = 4.0;
 /// Steps in which the beginning is looked for, in seconds.
 const STEP: f64 = 0.01;
 /// Time from the first audio to the middle of the first slot.
@@ -160,8 +162,10 @@ impl RecentSlots {
                     log_ratio(scores[i], share * expected[i])
                 })
                 .sum();
-            let likelihood = sums[full] + partly;
-            if likelihood > best.0 + 1e-3 {
+            // That the mark has been there all along is more likely than any one moment.
+            let before = if step == 0 { ALL_ALONG } else { 0.0 };
+            let likelihood = sums[full] + partly + before;
+            if likelihood > best.0 {
                 best = (likelihood, begins);
             }
         }
