@@ -153,7 +153,7 @@ impl Detector {
             match &mut self.path {
                 Path::Programme(path) => {
                     let (correlator, judge) = &mut **path;
-                    judge.advance(mix.len() as u64);
+                    judge.listen(mix);
                     correlator.push(mix, |slot| judge.take(slot, report));
                 }
                 Path::Noise(path) => {
@@ -263,7 +263,7 @@ impl Path {
             config.max_speed_deviation / 100.0,
             block,
         );
-        let judge = Judge::new(config, key, &correlator);
+        let judge = Judge::new(config, key, &correlator, block);
         Path::Programme(Box::new((correlator, judge)))
     }
 

@@ -3,8 +3,9 @@
 
 use super::correlation::{Correlator, SLOT, SLOTS_PER_ROW, Slot, SpeedMap};
 use super::detector::{Detection, DetectionState, DetectorConfig, DetectorStats};
-use super::format::{CHIPS, CYCLE, ROW_NANOSECONDS, ROWS, RowClock};
+use super::format::{CHIPS, CYCLE, ROW, ROW_NANOSECONDS, ROWS, RowClock};
 use super::key::{Key, Signs};
+use super::onset::Onset;
 use super::search::{LocalClock, SPEED_STEP, Search};
 use super::stretch::{Beginning, RecentSlots};
 use super::tracker::{Tracked, Tracker};
@@ -16,6 +17,9 @@ const AWAITED: f64 = 0.5;
 
 /// What is marked still correlates with what follows the end of the mark for this long, in seconds.
 const TRAILS: f64 = 0.08;
+
+/// Deviation of the speed up to which the carrier of the nominal speed agrees with what is heard.
+const NEARLY_NOMINAL: f64 = 0.0003;
 
 /// Judges one stream of slots.
 pub struct Judge {
@@ -29,6 +33,7 @@ pub struct Judge {
     search: Search,
     tracker: Tracker,
     recent: RecentSlots,
+    onset: Onset,
     tracked: Option<Tracked>,
     /// Score and window of a find that is yet to be reported, and when it was made.
     pending: Option<Find>,
@@ -53,8 +58,8 @@ struct Find {
 }
 
 impl Judge {
-    /// For the slots of `correlator`.
-    pub fn new(config: &DetectorConfig, key: &Key, correlator: &Correlator) -> Self {
+    /// For the slots of `correlator`, and audio that comes in blocks of at most `block` frames.
+    pub fn new(config: &DetectorConfig, key: &Key, correlator: &Correlator, block: usize) -> Self {
         let steps = (config.max_speed_deviation / 100.0 / SPEED_STEP).round() as i32;
         let speed = |step| 1.0 + step as f64 * SPEED_STEP;
         let maps: Vec<_> = (-steps..=steps)
@@ -78,6 +83,7 @@ impl Judge {
             search,
             tracker: Tracker::new(key.signs(), config.row_clock),
             recent: RecentSlots::new(VIEWS * correlator.bins().1.len()),
+            onset: Onset::new(config.sample_rate, key.signs(), config.row_clock, block),
             tracked: None,
             pending: None,
             begins: 0.0,
@@ -98,6 +104,7 @@ impl Judge {
         };
         self.search.reset(self.clock);
         self.recent.reset();
+        self.onset.reset();
         self.tracked = None;
         self.pending = None;
         self.searching = true;
@@ -106,9 +113,10 @@ impl Judge {
         self.frames = 0;
     }
 
-    /// Counts frames.
-    pub fn advance(&mut self, frames: u64) {
-        self.frames += frames;
+    /// Takes the audio that slots are about to come from.
+    pub fn listen(&mut self, audio: &[f32]) {
+        self.frames += audio.len() as u64;
+        self.onset.push(audio);
     }
 
     /// Seconds between two reports that the mark is still present.
@@ -241,7 +249,7 @@ impl Judge {
         self.begins = if begins.earlier {
             begins.seconds.min(find.seconds + 0.5 * SLOT - find.window)
         } else {
-            begins.seconds
+            self.exact_beginning(begins.seconds, &tracked)
         };
         if !find.moved {
             self.found += 1;
@@ -253,6 +261,18 @@ impl Judge {
                 ..self.detection(DetectionState::Found, &tracked, self.begins, end)
             });
         }
+    }
+
+    /// The beginning to some milliseconds, as far as it can be told: at another speed, the carrier is another one.
+    fn exact_beginning(&mut self, seconds: f64, tracked: &Tracked) -> f64 {
+        if (tracked.playing - 1.0).abs() > NEARLY_NOMINAL {
+            return seconds;
+        }
+        let first = self.clock.first_row as f64 * ROW;
+        let position = self.position(tracked) + first;
+        let now = self.now;
+        let exact = self.onset.locate(seconds, |at| position - (now - at));
+        exact.unwrap_or(seconds)
     }
 
     fn beginning(&mut self, tracked: &Tracked) -> Beginning {
@@ -290,6 +310,13 @@ impl Judge {
         )
     }
 
+    /// Position in the rows at the middle of the latest slot, in seconds behind the first row of the clock.
+    fn position(&self, tracked: &Tracked) -> f64 {
+        // Places count whole slots, at the speed that is searched; the slot under way is anywhere in one.
+        let slot = (self.now * self.maps[tracked.speed].speed / SLOT).floor() + 0.5;
+        (slot + tracked.place as f64 + tracked.beside) * SLOT
+    }
+
     /// A report about what lies between two moments, in seconds.
     fn detection(
         &self,
@@ -299,12 +326,8 @@ impl Judge {
         end: f64,
     ) -> Detection {
         let start = start.max(0.0);
-        // Places count whole slots at the speed that is searched, and the slot under way is anywhere in one; what lies
-        // behind was played at the true speed.
-        let slot = (self.now * self.maps[tracked.speed].speed / SLOT).floor() + 0.5;
-        let position = (slot + tracked.place as f64 + tracked.beside) * SLOT
-            - (self.now - start) * tracked.playing
-            + (self.clock.first_row as f64 * ROW_NANOSECONDS as f64 * 1e-9) % CYCLE;
+        let position = self.position(tracked) - (self.now - start) * tracked.playing
+            + (self.clock.first_row as f64 * ROW) % CYCLE;
         Detection {
             state,
             score: tracked.score,

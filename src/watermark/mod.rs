@@ -18,6 +18,7 @@ mod judge;
 pub mod key;
 mod masking;
 mod noise;
+mod onset;
 mod presence;
 mod search;
 mod spectrum;

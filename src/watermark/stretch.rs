@@ -8,6 +8,7 @@
 use super::correlation::{SLOT, SpeedMap, of_view};
 use super::format::{CHIPS, DELAY, WINDOW};
 use rustfft::num_complex::Complex;
+use std::ops::Range;
 
 /// Slots that are kept to find the beginning in (3 s), and scores of slots to find the end in (40 s).
 const SLOTS: usize = 75;
@@ -15,15 +16,16 @@ const SCORES: usize = 1000;
 /// The mark need not be exactly where the search found it: places that are tried on either side, in slots.
 const REACH: i64 = 3;
 const PLACES: usize = 2 * REACH as usize + 1;
-/// Slots whose mean tells how strong the mark is behind the slot before them.
-const AHEAD: usize = 6;
-/// The least that a slot of the mark is expected to score, as a share of the most that its neighbours reach on
-/// average in so many of the latest slots.
-const LEAST: f32 = 0.5;
-const RECENT: usize = 25;
+/// How the scores of slots rise where the mark begins.
+const SLOT_COURSE: Course = Course {
+    share,
+    ahead: 6,
+    recent: 25,
+    least: 0.5,
+};
 /// Slots that are not marked at least when the mark is given up.
 const GIVEN_UP: usize = 50;
-/// Deviation of a slot's score from what is expected, besides that of 1 which every score has, as a share of it.
+/// Deviation of a score from what is expected, besides that of 1 which every score has, as a share of it.
 const SPREAD: f32 = 0.3;
 /// Logarithm of how much more likely it is that the mark has been there all along than that it begins at a moment.
 const ALL_ALONG: f32 = 4.0;
@@ -39,6 +41,7 @@ pub struct RecentSlots {
     taken: usize,
     chips: [f32; CHIPS],
     scores: [[f32; SLOTS]; PLACES],
+    change: ChangePoint,
 }
 
 struct RecentSlot {
@@ -51,7 +54,7 @@ struct RecentSlot {
 pub struct Beginning {
     /// Seconds since the start of the stream.
     pub seconds: f64,
-    /// The mark was there already in the oldest slot that is kept, which is not the first.
+    /// The mark was there already in the oldest slot that is kept.
     pub earlier: bool,
     /// What is to be added to the place, in slots.
     pub shift: i64,
@@ -69,6 +72,7 @@ impl RecentSlots {
             taken: 0,
             chips: [0.0; CHIPS],
             scores: [[0.0; SLOTS]; PLACES],
+            change: ChangePoint::new(SLOTS),
         }
     }
 
@@ -89,11 +93,6 @@ impl RecentSlots {
         self.taken.min(SLOTS)
     }
 
-    /// Slot number `i`, the oldest first.
-    fn slot(&self, i: usize) -> &RecentSlot {
-        &self.slots[(self.taken - self.len() + i) % SLOTS]
-    }
-
     /// Where the mark begins that is heard in `view` now; `signs(seconds, shift)` are those that it has at a
     /// moment if its place is off by `shift` slots.
     pub fn beginning(
@@ -112,64 +111,111 @@ impl RecentSlots {
                 scores[i] = dot(&self.chips, &signs) / norm;
             }
         }
+        let oldest = self.taken - len;
+        let middle = |i: usize| self.slots[(oldest + i) % SLOTS].seconds;
+        let (first, last) = (middle(0) - FIRST_SLOT, middle(len - 1) - FIRST_SLOT + DELAY);
         let mut best = (f32::NEG_INFINITY, 0.0, 0);
         for (place, scores) in self.scores.iter().enumerate() {
-            let (most, seconds) = self.most_likely(&scores[..len]);
+            let (most, seconds) = self.change.most_likely(
+                &scores[..len],
+                middle,
+                first..last,
+                ALL_ALONG,
+                &SLOT_COURSE,
+            );
             if most > best.0 {
                 best = (most, seconds, place as i64 - REACH);
             }
         }
         let (_, seconds, shift) = best;
-        let oldest = self.slot(0).seconds - FIRST_SLOT;
         Beginning {
             seconds,
-            earlier: self.taken > SLOTS && seconds <= oldest + STEP,
+            earlier: seconds <= first + STEP,
             shift,
         }
     }
+}
 
-    /// The most likely beginning, and the logarithm of how much more likely it is than no mark at all.
+/// How scores rise where the mark begins.
+pub struct Course {
+    /// Share of its full score that one has whose middle is so many seconds behind the beginning.
+    pub share: fn(f64) -> f32,
+    /// Scores whose mean tells how strong the mark is behind the score before them.
+    pub ahead: usize,
+    /// Of so many of the latest scores the strongest tell what is the least that is expected.
+    pub recent: usize,
+    /// That least, as a share.
+    pub least: f32,
+}
+
+/// Finds where scores begin to have a mean.
+pub struct ChangePoint {
+    expected: Vec<f32>,
+    sums: Vec<f32>,
+}
+
+impl ChangePoint {
+    /// Room for `scores` scores.
+    pub fn new(scores: usize) -> Self {
+        ChangePoint {
+            expected: vec![0.0; scores],
+            sums: vec![0.0; scores + 1],
+        }
+    }
+
+    /// How much more likely a mark is than none, as a logarithm, and its most likely beginning within `range`. The
+    /// middle of score `i` is at `middle(i)` seconds; `bonus` is for the start of the range.
     ///
-    /// A slot of the mark is expected to score what the next ones do on average. That may be much or little, so a
+    /// A score of the mark is expected to be what the next ones are on average. That may be much or little, so a
     /// beginning that is quieter than what follows is not cut off.
-    fn most_likely(&self, scores: &[f32]) -> (f32, f64) {
+    pub fn most_likely(
+        &mut self,
+        scores: &[f32],
+        middle: impl Fn(usize) -> f64,
+        range: Range<f64>,
+        bonus: f32,
+        course: &Course,
+    ) -> (f32, f64) {
         let len = scores.len();
-        let (mut expected, mut sums) = ([0.0; SLOTS], [0.0; SLOTS + 1]);
-        for (i, expected) in expected[..len].iter_mut().enumerate() {
-            let next = &scores[(i + 1).min(len - 1)..(i + 1 + AHEAD).min(len)];
-            *expected = next.iter().sum::<f32>() / next.len() as f32;
-        }
-        let recent = expected[len.saturating_sub(RECENT)..len].iter();
-        let least = (LEAST * recent.fold(0.0, |most: f32, &mean| most.max(mean))).max(0.5);
-        let all = expected[..len].iter_mut();
-        all.for_each(|expected| *expected = expected.max(least));
+        self.expect(scores, course);
+        self.sums[len] = 0.0;
         for i in (0..len).rev() {
-            sums[i] = sums[i + 1] + log_ratio(scores[i], expected[i]);
+            self.sums[i] = self.sums[i + 1] + log_ratio(scores[i], self.expected[i]);
         }
-        let first = self.slot(0).seconds - FIRST_SLOT;
-        let steps = ((self.slot(len - 1).seconds - first) / STEP) as usize;
-        let mut best = (f32::NEG_INFINITY, first);
+        let steps = ((range.end - range.start) / STEP) as usize;
+        let mut best = (f32::NEG_INFINITY, range.start);
         for step in 0..steps {
-            let begins = first + step as f64 * STEP;
-            // The slots around the beginning have a share of the mark, all later ones are full of it.
-            let around = (0..len).find(|&i| share(self.slot(i).seconds - begins) > 0.0);
-            let around = around.unwrap_or(len);
-            let full = (around..len).find(|&i| share(self.slot(i).seconds - begins) >= 1.0);
-            let full = full.unwrap_or(len);
+            let begins = range.start + step as f64 * STEP;
+            let share = |i: &usize| (course.share)(middle(*i) - begins);
+            // The scores around the beginning have a share of the mark, all later ones are full of it.
+            let around = (0..len).find(|i| share(i) > 0.0).unwrap_or(len);
+            let full = (around..len).find(|i| share(i) >= 1.0).unwrap_or(len);
             let partly: f32 = (around..full)
-                .map(|i| {
-                    let share = share(self.slot(i).seconds - begins);
-                    log_ratio(scores[i], share * expected[i])
-                })
+                .map(|i| log_ratio(scores[i], share(&i) * self.expected[i]))
                 .sum();
-            // That the mark has been there all along is more likely than any one moment.
-            let before = if step == 0 { ALL_ALONG } else { 0.0 };
-            let likelihood = sums[full] + partly + before;
+            let bonus = if step == 0 { bonus } else { 0.0 };
+            let likelihood = self.sums[full] + partly + bonus;
             if likelihood > best.0 {
                 best = (likelihood, begins);
             }
         }
         best
+    }
+
+    /// What each score is expected to be if it is one of the mark.
+    fn expect(&mut self, scores: &[f32], course: &Course) {
+        let len = scores.len();
+        let expected = &mut self.expected[..len];
+        for (i, expected) in expected.iter_mut().enumerate() {
+            let next = &scores[(i + 1).min(len - 1)..(i + 1 + course.ahead).min(len)];
+            *expected = next.iter().sum::<f32>() / next.len() as f32;
+        }
+        let recent = expected[len.saturating_sub(course.recent)..].iter();
+        let most = recent.fold(0.0, |most: f32, &mean| most.max(mean));
+        let least = (course.least * most).max(0.5);
+        for expected in expected {
+            *expected = expected.max(least);
+        }
     }
 }
 
