@@ -1,24 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! When the mark ends, the detector says so within some seconds, whatever comes after it; while it is there,
+//! When the mark ends, the detector says so within three seconds, whatever comes after it; while it is there,
 //! a pause in the programme is no end.
 
 mod common;
 
-use common::{Random, detector_config, embedder_config, key, mark, recording};
-use gstwm::watermark::{DetectionState, Detector};
+use common::{Random, detections, detector_config, embedder_config, mark, recording};
+use gstwm::watermark::DetectionState::{self, Found, Lost, Present};
 
 const RATE: u32 = 16_000;
 
 /// Changes of state in the audio, and the second at which each is reported.
 fn changes(audio: &[f32]) -> Vec<(DetectionState, f64)> {
-    let mut detector = Detector::new(&detector_config(RATE, 1), &key()).unwrap();
-    let mut changes = Vec::new();
-    detector.push(audio, &mut |report| {
-        if report.state != DetectionState::Present {
-            changes.push((report.state, report.end as f64 / f64::from(RATE)));
-        }
-    });
-    changes
+    let all = detections(audio, &detector_config(RATE, 1)).into_iter();
+    all.filter(|(_, report)| report.state != Present)
+        .map(|(now, report)| (report.state, now))
+        .collect()
 }
 
 fn seconds(length: usize) -> usize {
@@ -44,18 +40,23 @@ fn unmarked() -> Vec<(&'static str, Vec<f32>)> {
 fn assert_end_is_noticed(file: &str) {
     let programme = recording(file, RATE, 1).repeat(3);
     let marked = mark(&programme, &embedder_config(RATE, 1), 0);
+    let mut delays = Vec::new();
     for length in [3, 26] {
         for (what, after) in unmarked() {
             let audio = [&marked[..seconds(length)], &after].concat();
             let changes = changes(&audio);
             let what = format!("{length} s of {file}, then {what}: {changes:?}");
             assert_eq!(changes.len(), 2, "{what}");
-            assert_eq!(changes[0].0, DetectionState::Found, "{what}");
-            assert_eq!(changes[1].0, DetectionState::Lost, "{what}");
+            assert_eq!(changes[0].0, Found, "{what}");
+            assert_eq!(changes[1].0, Lost, "{what}");
             let delay = changes[1].1 - length as f64;
-            assert!((1.5..15.0).contains(&delay), "{what}");
+            // What is not marked looks like a weak mark for a while, now and then.
+            assert!((1.5..4.5).contains(&delay), "{what}");
+            delays.push(delay);
         }
     }
+    let soon = delays.iter().filter(|delay| **delay <= 3.0).count();
+    assert!(soon + 1 >= delays.len(), "{delays:?}");
 }
 
 #[test]
@@ -80,7 +81,6 @@ fn the_mark_is_found_again() {
     .concat();
     let changes = changes(&audio);
     let states: Vec<_> = changes.iter().map(|(state, _)| *state).collect();
-    use DetectionState::{Found, Lost};
     assert_eq!(states, [Found, Lost, Found], "{changes:?}");
     assert!((24.0..27.0).contains(&changes[2].1), "{changes:?}");
 }

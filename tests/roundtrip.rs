@@ -80,8 +80,13 @@ fn assert_fields(message: &Message) {
     );
     let number = |name| fields.get::<f64>(name).unwrap();
     let nanoseconds = |name| fields.get::<u64>(name).unwrap();
-    assert!(number("score") > 3.0, "{fields}");
-    assert!(number("log10-p") < 0.0, "{fields}");
+    assert!(number("log10-p") <= 0.0, "{fields}");
+    match message.state() {
+        "found" => assert!(number("score") > 7.0, "{fields}"),
+        // What is lost has no score any more.
+        "lost" => assert!(number("score") < 5.0, "{fields}"),
+        _ => assert!(number("score") > -5.0, "{fields}"),
+    }
     assert!((0.9989..=1.0011).contains(&number("speed")), "{fields}");
     // At least 40 ms, a strong mark needs no more; and not more than there is.
     assert!(
@@ -101,12 +106,13 @@ fn assert_fields(message: &Message) {
         nanoseconds("timestamp"),
         "{fields}"
     );
-    // The evidence is correlation: the audio that it takes is longer, but not by much.
+    // Present is what was heard in the window. A find may take less than there is of the mark.
     let (window, duration) = (nanoseconds("window"), nanoseconds("duration"));
-    assert!(
-        duration.abs_diff(window) <= 300_000_000,
-        "{duration} {window}"
-    );
+    match message.state() {
+        "present" => assert!(duration.abs_diff(window) <= 40_000_000, "{fields}"),
+        "found" => assert!(duration + 300_000_000 >= window, "{fields}"),
+        _ => assert!(duration < 10_000_000_000, "{fields}"),
+    }
     assert!(!fields.has_field("payload"), "there is none yet: {fields}");
     assert_eq!(fields.n_fields(), 10, "{fields}");
 }
@@ -151,6 +157,7 @@ fn assert_found(codec: &Codec, file: &str, seconds: u64) {
     );
     for message in after {
         assert_fields(message);
+        assert!(message.fields.get::<f64>("score").unwrap() > 3.0);
         // Some codecs delay the audio against its timestamps.
         let ahead = message.ahead();
         assert!((-0.12..=0.06).contains(&ahead), "{file}: {ahead} s");
@@ -223,11 +230,15 @@ fn a_mark_that_ends_is_lost() {
     assert_eq!((*first, *last), ("found", "lost"), "{states:?}");
     assert!(rest.iter().all(|state| *state == "present"), "{states:?}");
     messages.iter().for_each(assert_fields);
-    let lost = messages[messages.len() - 1].end();
-    // Not for a pause in the programme, but in a few seconds.
+    // It tells where the mark ended, and comes 2 to 3 s later: not for a pause in the programme.
+    let ended = messages[messages.len() - 1].end();
+    let error = ended.absdiff(gst::ClockTime::from_seconds(3));
+    assert!(error < gst::ClockTime::from_mseconds(300), "{ended}");
+    let latest = messages[messages.len() - 2].end();
     assert!(
-        lost > gst::ClockTime::from_seconds(5) && lost < gst::ClockTime::from_mseconds(8_500),
-        "{lost}"
+        latest > gst::ClockTime::from_mseconds(4_500)
+            && latest < gst::ClockTime::from_mseconds(6_500),
+        "{latest}"
     );
 }
 

@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From received audio to found, present and lost.
 
-use super::correlation::{Correlator, SLOT, Slot, SpeedMap};
+use super::correlation::Correlator;
 use super::downmix::Downmix;
-use super::format::{
-    CYCLE, Carrier, ConfigError, ROW_NANOSECONDS, RowClock, check_carrier, check_stream,
-};
+use super::format::{Carrier, ConfigError, RowClock, check_carrier, check_stream};
+use super::judge::Judge;
 use super::key::Key;
 use super::noise::{self, LagCorrelator, NoiseJudge};
-use super::search::{Candidate, LocalClock, SPEED_STEP, Search, speed_maps};
-use super::tracker::{Tracked, Tracker};
+use super::search::SPEED_STEP;
 
 /// Frames of audio are taken in pieces of this many seconds.
 const BLOCK: f64 = 0.01;
@@ -51,7 +49,12 @@ pub enum DetectionState {
 pub struct Detection {
     /// What happened.
     pub state: DetectionState,
-    /// The score z: mean 0 and variance 1 on unmarked audio.
+    /// The score z: mean 0 and variance 1 on unmarked audio. With [`Carrier::Programme`], [`Found`] has the score with
+    /// which the mark was found, [`Present`] and [`Lost`] have that of the latest 2 s, whatever it is.
+    ///
+    /// [`Found`]: DetectionState::Found
+    /// [`Present`]: DetectionState::Present
+    /// [`Lost`]: DetectionState::Lost
     pub score: f64,
     /// Logarithm (base 10) of the expected number of false alarms in an hour of unmarked audio if such a score were
     /// enough for one, all hypotheses counted; 0 stands for one or more.
@@ -60,9 +63,10 @@ pub struct Detection {
     pub window: f64,
     /// Playing speed, 1.0 being that of the embedder.
     pub speed: f64,
-    /// First input frame of the evidence, counted since [`Detector::reset`].
+    /// First input frame of the evidence, counted since [`Detector::reset`]. When found, the mark begins there; when
+    /// lost, the marked stretch did.
     pub start: u64,
-    /// First input frame after the evidence.
+    /// First input frame after the evidence. When lost, the marked stretch ends there.
     pub end: u64,
     /// Position of frame `start` in the cycle of rows, in seconds: 0 to 204.8, or to 163.84 for [`Carrier::Noise`].
     pub watermark_time: f64,
@@ -109,32 +113,14 @@ pub struct Detector {
     downmix: Downmix,
     mix: Vec<f32>,
     path: Path,
+    /// The latest report about [`Carrier::Noise`].
+    latest: Option<Detection>,
 }
 
 /// One for each carrier.
 enum Path {
     Programme(Box<(Correlator, Judge)>),
     Noise(Box<(LagCorrelator, NoiseJudge)>),
-}
-
-/// What happens to a slot once it is there.
-struct Judge {
-    rate: f64,
-    interval: f64,
-    row_clock: RowClock,
-    clock: LocalClock,
-    /// One for each speed, the slowest first.
-    maps: Vec<SpeedMap>,
-    search: Search,
-    tracker: Tracker,
-    tracked: Option<Tracked>,
-    searching: bool,
-    /// Middle of the latest slot, in seconds.
-    latest: f64,
-    last_report: f64,
-    found: u64,
-    highest: f64,
-    frames: u64,
 }
 
 impl Detector {
@@ -155,6 +141,7 @@ impl Detector {
             downmix: Downmix::new(config.sample_rate, config.channels),
             mix: vec![0.0; block],
             path,
+            latest: None,
         })
     }
 
@@ -167,14 +154,19 @@ impl Detector {
             match &mut self.path {
                 Path::Programme(path) => {
                     let (correlator, judge) = &mut **path;
-                    judge.frames += mix.len() as u64;
+                    judge.listen(mix);
                     correlator.push(mix, |slot| judge.take(slot, report));
                 }
                 Path::Noise(path) => {
                     let (correlator, judge) = &mut **path;
                     judge.advance(mix.len() as u64);
+                    let latest = &mut self.latest;
+                    let mut report = |detection: &Detection| {
+                        *latest = Some(detection.clone());
+                        report(detection);
+                    };
                     correlator.push(mix, |audio, slot, middle| {
-                        judge.take(audio, slot, middle, report)
+                        judge.take(audio, slot, middle, &mut report)
                     });
                 }
             }
@@ -194,6 +186,22 @@ impl Detector {
                 if judge.finish() {
                     correlator
                         .finish(|audio, slot, middle| judge.take(audio, slot, middle, report));
+                }
+            }
+        }
+    }
+
+    /// Tells that the audio breaks off: reports a mark that is there as lost. [`Detector::reset`] is to follow.
+    pub fn break_off(&mut self, report: &mut dyn FnMut(&Detection)) {
+        match &mut self.path {
+            Path::Programme(path) => path.1.lose(report),
+            Path::Noise(path) => {
+                let latest = self.latest.take().filter(|_| path.1.is_present());
+                if let Some(latest) = latest {
+                    report(&Detection {
+                        state: DetectionState::Lost,
+                        ..latest
+                    });
                 }
             }
         }
@@ -219,7 +227,7 @@ impl Detector {
     pub fn set_interval(&mut self, seconds: f64) {
         let seconds = seconds.max(0.1);
         match &mut self.path {
-            Path::Programme(path) => path.1.interval = seconds,
+            Path::Programme(path) => path.1.set_interval(seconds),
             Path::Noise(path) => path.1.set_interval(seconds),
         }
     }
@@ -227,20 +235,15 @@ impl Detector {
     /// Whether the mark is there now.
     pub fn is_present(&self) -> bool {
         match &self.path {
-            Path::Programme(path) => path.1.tracked.is_some(),
+            Path::Programme(path) => path.1.is_present(),
             Path::Noise(path) => path.1.is_present(),
         }
     }
 
-    /// Latest score: of the tracked mark while it is present, else the highest of all hypotheses.
+    /// Latest score: of the latest 2 s of the mark while it is present, else the highest of all hypotheses.
     pub fn score(&self) -> f64 {
         match &self.path {
-            Path::Programme(path) => {
-                let Judge {
-                    tracked, search, ..
-                } = &path.1;
-                tracked.map_or(search.highest(), |tracked| tracked.score)
-            }
+            Path::Programme(path) => path.1.score(),
             Path::Noise(path) => path.1.score(),
         }
     }
@@ -256,34 +259,12 @@ impl Detector {
 
 impl Path {
     fn programme(config: &DetectorConfig, key: &Key, block: usize) -> Self {
-        let rate = config.sample_rate as f64;
-        let deviation = config.max_speed_deviation / 100.0;
-        let correlator = Correlator::new(config.sample_rate, deviation, block);
-        let maps = speed_maps(deviation, config.sample_rate, &correlator);
-        let search = Search::new(
-            key.signs(),
-            config.row_clock,
-            config.clock_tolerance,
-            maps.len(),
-            maps.len() / 2,
-            config.false_alarms_per_hour,
+        let correlator = Correlator::new(
+            config.sample_rate,
+            config.max_speed_deviation / 100.0,
+            block,
         );
-        let judge = Judge {
-            rate,
-            interval: config.interval,
-            row_clock: config.row_clock,
-            clock: LocalClock { first_row: 0 },
-            maps,
-            search,
-            tracker: Tracker::new(key.signs(), config.row_clock),
-            tracked: None,
-            searching: true,
-            latest: 0.0,
-            last_report: 0.0,
-            found: 0,
-            highest: 0.0,
-            frames: 0,
-        };
+        let judge = Judge::new(config, key, &correlator, block);
         Path::Programme(Box::new((correlator, judge)))
     }
 
@@ -299,123 +280,6 @@ impl Path {
             config.interval,
         );
         Path::Noise(Box::new((correlator, judge)))
-    }
-}
-
-impl Judge {
-    fn reset(&mut self, nanoseconds: u64) {
-        self.clock.first_row = match self.row_clock {
-            RowClock::Stream => 0,
-            RowClock::Utc => (nanoseconds / ROW_NANOSECONDS) as i64,
-        };
-        self.search.reset(self.clock);
-        self.tracked = None;
-        self.searching = true;
-        (self.latest, self.last_report) = (0.0, 0.0);
-        self.highest = 0.0;
-        self.frames = 0;
-    }
-
-    fn stats(&self) -> DetectorStats {
-        let Judge { search, maps, .. } = self;
-        DetectorStats {
-            frames: self.frames,
-            hypotheses_per_hour: search.hypotheses_per_hour(),
-            threshold: search.threshold(maps.len() / 2),
-            speeds: maps.len(),
-            highest_score: self.highest.max(search.highest()),
-            found: self.found,
-        }
-    }
-
-    fn take(&mut self, slot: Slot, report: &mut dyn FnMut(&Detection)) {
-        let seconds = slot.middle / self.rate;
-        self.latest = seconds;
-        if let Some(was) = self.tracked {
-            let tracked = self
-                .tracker
-                .push(seconds, slot.sums, &self.maps, self.clock);
-            if tracked.gone {
-                report(&self.detection(DetectionState::Lost, &was, seconds));
-                self.tracked = None;
-            } else {
-                self.tracked = Some(tracked);
-                self.highest = self.highest.max(tracked.score);
-            }
-            self.search_while(tracked.doubtful);
-        }
-        if self.searching
-            && let Some(found) = self.search.push(seconds, slot.sums, &self.maps)
-        {
-            self.found(found, seconds, report);
-        }
-        match self.tracked {
-            Some(tracked) if seconds - self.last_report >= self.interval - 0.5 * SLOT => {
-                self.last_report = seconds;
-                report(&self.detection(DetectionState::Present, &tracked, seconds));
-            }
-            _ => (),
-        }
-    }
-
-    /// Starts the search afresh, or stops it.
-    fn search_while(&mut self, wanted: bool) {
-        if wanted && !self.searching {
-            self.search.reset(self.clock);
-        }
-        self.searching = wanted;
-    }
-
-    /// Tests what the latest slot left untested.
-    fn finish(&mut self, report: &mut dyn FnMut(&Detection)) {
-        if self.searching
-            && let Some(found) = self.search.finish()
-        {
-            self.found(found, self.latest, report);
-        }
-    }
-
-    /// Follows what the search has found with the slot at `seconds`.
-    fn found(&mut self, found: Candidate, seconds: f64, report: &mut dyn FnMut(&Detection)) {
-        self.highest = self.highest.max(found.score);
-        let (maps, clock) = (&self.maps, self.clock);
-        if self.tracked.is_some()
-            && self
-                .tracker
-                .follows(&found, &self.search, maps, clock, seconds)
-        {
-            return;
-        }
-        self.tracker
-            .acquire(&found, &self.search, maps, clock, seconds);
-        let tracked = self.tracker.tracked();
-        // A jump within marked programme is not a new mark: the next report names the new position.
-        if self.tracked.replace(tracked).is_none() {
-            self.found += 1;
-            self.last_report = seconds;
-            report(&self.detection(DetectionState::Found, &tracked, seconds));
-        }
-        self.searching = false;
-    }
-
-    /// A report about evidence that ends with the slot whose middle is at `seconds`.
-    fn detection(&self, state: DetectionState, tracked: &Tracked, seconds: f64) -> Detection {
-        let end = seconds + 0.5 * SLOT;
-        let start = (end - tracked.seconds).max(0.0);
-        let speed = self.maps[tracked.speed].speed;
-        let position = start * speed
-            + tracked.place as f64 * SLOT
-            + (self.clock.first_row as f64 * ROW_NANOSECONDS as f64 * 1e-9) % CYCLE;
-        Detection {
-            state,
-            score: tracked.score,
-            log10_p: self.search.log10_alarms(tracked.score, tracked.speed),
-            window: tracked.seconds,
-            speed,
-            start: (start * self.rate) as u64,
-            end: (end * self.rate) as u64,
-            watermark_time: position.rem_euclid(CYCLE),
-        }
     }
 }
 

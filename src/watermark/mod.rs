@@ -14,12 +14,16 @@ mod downmix;
 pub mod embedder;
 mod evidence;
 pub mod format;
+mod judge;
 pub mod key;
 mod masking;
 mod noise;
+mod onset;
+mod presence;
 mod products;
 mod search;
 mod spectrum;
+mod stretch;
 // For a measurement, `make unmarked`.
 #[doc(hidden)]
 pub mod survey;

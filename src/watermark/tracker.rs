@@ -4,33 +4,24 @@
 //! Nine hypotheses remain in each view, three speeds by three positions 40 ms apart. They keep the evidence that the
 //! search had for them, so nothing is lost at the hand-over, and they follow a slow drift.
 //!
-//! Gone is decided by a cumulative sum (Page 1954) of the log-likelihood ratio between "no mark", where
-//! the score of a row has mean 0, and "half of the strength so far": one good row clears what a pause in
-//! the programme has piled up, and what one row can add is bounded, so a strong mark is not given up
-//! for a pause of two seconds.
+//! Whether the mark is still there follows from the scores of the rows; see [`Presence`].
 
 use super::correlation::{SLOT, SLOTS_PER_ROW, SpeedMap, of_view};
-use super::evidence::{Evidence, LATEST, WINDOWS};
-use super::format::{CHIPS, ROWS, RowClock};
+use super::evidence::{Evidence, LATEST};
+use super::format::{CHIPS, ROW, ROWS, RowClock};
 use super::key::Signs;
+use super::presence::Presence;
 use super::search::{Candidate, LocalClock, Search};
+use super::stretch::RecentScores;
 use super::weighting::VIEWS;
 use pulp::Arch;
 use rustfft::num_complex::Complex;
 
 /// The window that tells the neighbouring hypotheses apart: 3.2 s.
 const COMPARED: usize = LATEST + 1;
-/// How much better a neighbour must be before it is followed.
+/// How much better a neighbour must be before it is followed, as a factor and as a difference.
 const BETTER: f32 = 1.05;
-/// Rows over which the mean score of a row is taken (5 s).
-const STRENGTH_MEMORY: f64 = 25.0;
-/// Mean score of a row that absence is tested against: half the strength so far, within these bounds.
-const TESTED: [f64; 2] = [0.3, 1.5];
-/// Cumulative sum at which the mark counts as gone, and the most that one row adds: 2.5 s for a strong mark.
-const GONE: f64 = 14.0;
-const ROW_ADDS: f64 = GONE / 12.5;
-/// Above this share of [`GONE`] the mark may have moved: the search runs beside the tracker.
-const DOUBT: f64 = 0.3;
+const BETTER_BY: f32 = 0.5;
 
 /// Hypotheses in a view, the one in the middle, and all of them.
 const NEIGHBOURS: usize = 9;
@@ -56,23 +47,26 @@ pub struct Tracker {
     best: usize,
     /// The best was the best before its present row began.
     settled: bool,
-    strength: f64,
-    absence: f64,
+    presence: Presence,
+    /// Scores of the slots of the best.
+    scores: RecentScores,
     chips: [f32; CHIPS],
 }
 
 /// What the tracker knows after a slot.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Tracked {
-    /// Highest score of all windows, and the window.
+    /// Score of the latest 2 s, and the seconds of evidence in it.
     pub score: f64,
-    pub window: usize,
-    /// Seconds of evidence in that window.
     pub seconds: f64,
-    /// Index of the speed.
+    /// The view that tells most, and the index of the speed.
+    pub view: usize,
     pub speed: usize,
-    /// Position of the key against the local rows, in slots.
+    /// Playing speed, between those that are searched.
+    pub playing: f64,
+    /// Position of the key against the local rows, in slots, at the speed that is searched; and what is to be added.
     pub place: i64,
+    pub beside: f64,
     /// The mark is no longer there.
     pub gone: bool,
     /// The mark may no longer be there, or elsewhere.
@@ -100,8 +94,8 @@ impl Tracker {
             spare: lanes(),
             best: CENTRE,
             settled: false,
-            strength: 0.0,
-            absence: 0.0,
+            presence: Presence::new(1.0),
+            scores: RecentScores::new(),
             chips: [0.0; CHIPS],
         }
     }
@@ -133,9 +127,26 @@ impl Tracker {
         }
         self.best = found.view * NEIGHBOURS + CENTRE;
         self.settled = false;
-        self.absence = 0.0;
-        let rows = self.lanes[self.best].evidence.seconds(found.window) / super::format::ROW;
-        self.strength = found.score / rows.max(1.0).sqrt();
+        self.scores.reset();
+        self.confirm(found, search);
+    }
+
+    /// Takes note that the search has just found the mark that is followed.
+    pub fn confirm(&mut self, found: &Candidate, search: &Search) {
+        let evidence = search.evidence(found.view, found.speed, found.alignment);
+        let rows = evidence.seconds(found.window) / ROW;
+        self.presence = Presence::new(found.score / rows.max(1.0).sqrt());
+    }
+
+    /// Moves all hypotheses by `shift` slots.
+    pub fn move_by(&mut self, shift: i64, maps: &[SpeedMap], seconds: f64) {
+        if shift != 0 {
+            let Lane {
+                view, speed, place, ..
+            } = self.lanes[self.best];
+            self.follow(view, speed, place + shift, maps, seconds);
+            self.settled = false;
+        }
     }
 
     /// Adds a slot.
@@ -162,7 +173,7 @@ impl Tracker {
         if let Some(score) = ended {
             self.end_row(score, maps, seconds);
         }
-        self.tracked()
+        self.tracked(maps)
     }
 
     /// Judges the row that the best hypothesis has just ended, and chooses again.
@@ -171,7 +182,7 @@ impl Tracker {
     /// was chosen before the row began: then the score has mean 0 without a mark.
     fn end_row(&mut self, score: f64, maps: &[SpeedMap], seconds: f64) {
         if self.settled {
-            self.judge(score);
+            self.presence.take(score);
             self.settled = !self.choose(maps, seconds);
         } else {
             self.settled = true;
@@ -209,31 +220,27 @@ impl Tracker {
         self.signs.row(row as u64, &mut signs);
         let product = self.chips.iter().zip(signs).map(|(b, s)| b * s).sum();
         evidence.add(&self.chips, &[product]);
+        if lane == self.best {
+            self.scores.push(&self.chips, product);
+        }
         row_score
     }
 
-    /// Takes the score of a whole row as a sign of presence or absence.
-    fn judge(&mut self, score: f64) {
-        let tested = (0.5 * self.strength).clamp(TESTED[0], TESTED[1]);
-        let for_absence = 0.5 * tested * tested - tested * score;
-        self.absence = (self.absence + for_absence.min(ROW_ADDS)).max(0.0);
-        // What may be no mark says nothing about its strength: with a strength learned from noise, no row
-        // would speak for absence any more.
-        if !self.is_doubtful() {
-            self.strength += (score - self.strength) / STRENGTH_MEMORY;
-        }
-    }
-
-    fn is_doubtful(&self) -> bool {
-        self.absence >= DOUBT * GONE
+    /// Slots since the mark ended.
+    pub fn slots_since_end(&self) -> usize {
+        self.scores.slots_since_end()
     }
 
     /// Follows the best of the hypotheses and keeps it in the middle. Returns whether it is another one.
     fn choose(&mut self, maps: &[SpeedMap], seconds: f64) -> bool {
+        // Where nothing shows the mark, the best of many is the best by chance.
+        if self.presence.is_unseen() {
+            return false;
+        }
         let score = |lane: &Lane| lane.evidence.highest(self.arch)[COMPARED];
         let now = score(&self.lanes[self.best]);
         let (best, most) = self.lanes.iter().map(score).enumerate().fold(
-            (self.best, now * BETTER),
+            (self.best, (now * BETTER).max(now + BETTER_BY)),
             |(best, most), (i, score)| {
                 if score > most {
                     (i, score)
@@ -246,11 +253,14 @@ impl Tracker {
             return false;
         }
         let Lane {
-            view: best_view,
-            speed,
-            place,
-            ..
+            view, speed, place, ..
         } = self.lanes[best];
+        self.follow(view, speed, place, maps, seconds);
+        true
+    }
+
+    /// Puts a hypothesis and its neighbours in the place of those that are there; what is known of them stays.
+    fn follow(&mut self, view: usize, speed: usize, place: i64, maps: &[SpeedMap], seconds: f64) {
         for (new, (view, step, shift)) in self.spare.iter_mut().zip(neighbours()) {
             new.view = view;
             new.speed = neighbour_speed(speed, step, maps.len());
@@ -265,8 +275,7 @@ impl Tracker {
             }
         }
         std::mem::swap(&mut self.lanes, &mut self.spare);
-        self.best = best_view * NEIGHBOURS + CENTRE;
-        true
+        self.best = view * NEIGHBOURS + CENTRE;
     }
 
     /// Keeps hypotheses of other speeds at the place of the best: played at another speed from the start
@@ -280,20 +289,45 @@ impl Tracker {
     }
 
     /// What is known about the mark that is followed.
-    pub fn tracked(&self) -> Tracked {
-        let lane = &self.lanes[self.best];
-        let scores = lane.evidence.highest(self.arch);
-        let window = (0..WINDOWS)
-            .max_by(|&a, &b| scores[a].total_cmp(&scores[b]))
-            .unwrap_or(LATEST);
+    pub fn tracked(&self, maps: &[SpeedMap]) -> Tracked {
+        let Lane {
+            view,
+            speed,
+            place,
+            ref evidence,
+        } = self.lanes[self.best];
+        let step = if speed == 0 || speed + 1 == maps.len() {
+            0.0
+        } else {
+            self.peak(3) * 0.5 * (maps[speed + 1].speed - maps[speed - 1].speed)
+        };
         Tracked {
-            score: scores[window] as f64,
-            window,
-            seconds: lane.evidence.seconds(window),
-            speed: lane.speed,
-            place: lane.place,
-            gone: self.absence >= GONE,
-            doubtful: self.is_doubtful(),
+            score: evidence.highest(self.arch)[LATEST] as f64,
+            seconds: evidence.seconds(LATEST),
+            view,
+            speed,
+            playing: maps[speed].speed + step,
+            place,
+            beside: self.peak(1),
+            gone: self.presence.is_gone(),
+            doubtful: self.presence.is_unseen(),
+        }
+    }
+
+    /// Where the score is highest between the best hypothesis and those `apart` in front of it and behind it: -0.5
+    /// to 0.5, by a parabola through the three.
+    fn peak(&self, apart: usize) -> f64 {
+        let score = |lane: usize| self.lanes[lane].evidence.highest(self.arch)[COMPARED] as f64;
+        let (before, here, after) = (
+            score(self.best - apart),
+            score(self.best),
+            score(self.best + apart),
+        );
+        let bend = 2.0 * here - before - after;
+        if bend > 0.1 * here.max(1.0) {
+            (0.5 * (after - before) / bend).clamp(-0.5, 0.5)
+        } else {
+            0.0
         }
     }
 

@@ -34,18 +34,25 @@
 //! | field | type | meaning |
 //! | --- | --- | --- |
 //! | `state` | string | `found`, `present` (once an interval) or `lost` |
-//! | `score` | double | the score z: mean 0 and variance 1 on unmarked audio |
+//! | `score` | double | the score z: mean 0 and variance 1 on unmarked audio. `found`: with which the mark was found. `present`, `lost`: of the latest 2 s, however little they say |
 //! | `log10-p` | double | log10 of the chance of such a score in an hour of unmarked audio, all attempts counted |
 //! | `window` | guint64 | ns of evidence behind the score |
 //! | `speed` | double | playing speed, 1.0 being that of `wmembed` |
 //! | `watermark-time` | guint64 | ns, position of the evidence's start in the marked programme, modulo 204.8 s (163.84 s with `carrier=noise`) |
-//! | `timestamp` | guint64 | ns, buffer timestamp of the START of the evidence |
+//! | `timestamp` | guint64 | ns, buffer timestamp of the START of the evidence. `found`: where the mark begins. `present`: 2 s ago. `lost`: where the marked stretch began |
 //! | `stream-time` | guint64 | ns, the same as stream time |
 //! | `running-time` | guint64 | ns, the same as running time |
-//! | `duration` | guint64 | ns from the start to the end of the evidence |
+//! | `duration` | guint64 | ns from the start to the end of the evidence. `found`, `present`: until now. `lost`: until the marked stretch ended, 2 to 3 s ago |
+//!
+//! With `carrier=noise` the start is that of the evidence in all three, and the score that of the best window.
+//!
+//! A strong mark is `lost` about 2 to 3 s after its end: pauses of the programme up to 2 s are bridged. A weak one is given
+//! time, and may be `lost` 10 s after its end and more. If the programme jumps to another place in marked programme, there is
+//! no `lost`: the next `present` has the new position, and the stretch that `lost` tells began there. Where the mark begins
+//! is right to 50 ms in four of five cases in clean audio, else to 0.2 s; in noise it is the start of the best window.
 //!
 //! A time that does not exist is left out. Where the detector has to start afresh (a flush, other caps, a new stream, a jump in time)
-//! while the mark is present, a `lost` with the figures of the latest report closes the account.
+//! while the mark is present, a `lost` closes the account.
 //!
 //! # Stats
 //! `frames` (guint64) taken since the detector last started afresh, `highest-score` (double) since then, `found` (guint64), how often the mark

@@ -26,8 +26,6 @@ pub(super) struct Stream {
     samples: Samples,
     detector: Detector,
     run: Option<Run>,
-    /// The latest report, while the mark is present.
-    present: Option<Detection>,
     input: Vec<f32>,
 }
 
@@ -42,7 +40,6 @@ impl Stream {
             samples: Samples::new(info),
             detector: Detector::new(config, key)?,
             run: None,
-            present: None,
             input: vec![0.0; CHUNK * config.channels],
         })
     }
@@ -138,13 +135,12 @@ impl Stream {
         let Stream {
             detector,
             run: Some(run),
-            present,
             ..
         } = self
         else {
             return;
         };
-        detector.finish(&mut |detection| reports.push(report(detection, run, present)));
+        detector.finish(&mut |detection| reports.push(report(detection, run)));
     }
 
     /// Ends the run; what follows has nothing to do with it.
@@ -156,13 +152,8 @@ impl Stream {
     /// The same, without evaluating what is left.
     pub fn forget(&mut self, reports: &mut Vec<gst::Structure>) {
         let Some(run) = self.run.take() else { return };
-        if let Some(latest) = self.present.take() {
-            let lost = Detection {
-                state: DetectionState::Lost,
-                ..latest
-            };
-            reports.push(report(&lost, &run, &mut None));
-        }
+        let add = &mut |detection: &Detection| reports.push(report(detection, &run));
+        self.detector.break_off(add);
         self.detector.reset(settings::unix_time());
     }
 
@@ -180,7 +171,6 @@ impl Stream {
         let Stream {
             detector,
             run: Some(run),
-            present,
             input,
             info,
             ..
@@ -190,20 +180,17 @@ impl Stream {
         };
         run.clock.advance(frames as u64);
         let input = &input[..frames * info.channels() as usize];
-        detector.push(input, &mut |detection| {
-            reports.push(report(detection, run, present))
-        });
+        detector.push(input, &mut |detection| reports.push(report(detection, run)));
     }
 }
 
 /// The message about a detection. Every time in it is that of the start of the evidence.
-fn report(detection: &Detection, run: &Run, present: &mut Option<Detection>) -> gst::Structure {
+fn report(detection: &Detection, run: &Run) -> gst::Structure {
     let state = match detection.state {
         DetectionState::Found => "found",
         DetectionState::Present => "present",
         DetectionState::Lost => "lost",
     };
-    *present = (detection.state != DetectionState::Lost).then(|| detection.clone());
     let timestamp = run.clock.time(detection.start);
     let segment = run.segment.as_ref();
     gst::Structure::builder("wmdetect")
@@ -269,8 +256,7 @@ mod tests {
     #[test]
     fn every_time_is_that_of_the_start_of_the_evidence() {
         let run = run(Some(gst::ClockTime::from_seconds(14)));
-        let mut present = None;
-        let s = report(&detection(DetectionState::Found), &run, &mut present);
+        let s = report(&detection(DetectionState::Found), &run);
         assert_eq!(s.name(), "wmdetect");
         assert_eq!(s.get::<&str>("state"), Ok("found"));
         assert_eq!(s.get::<f64>("score"), Ok(9.0));
@@ -288,15 +274,12 @@ mod tests {
             assert_eq!(s.get::<u64>(field), Ok(value), "{field}");
         }
         assert_eq!(s.n_fields(), 4 + nanoseconds.len());
-        assert!(present.is_some());
-        report(&detection(DetectionState::Lost), &run, &mut present);
-        assert!(present.is_none());
     }
 
     #[test]
     fn a_time_that_does_not_exist_is_left_out() {
         let run = run(None);
-        let s = report(&detection(DetectionState::Present), &run, &mut None);
+        let s = report(&detection(DetectionState::Present), &run);
         for field in ["timestamp", "stream-time", "running-time"] {
             assert!(!s.has_field(field), "{field}");
         }
@@ -309,7 +292,7 @@ mod tests {
             watermark_time: format::CYCLE - 1e-12,
             ..detection(DetectionState::Found)
         };
-        let s = report(&end, &run(None), &mut None);
+        let s = report(&end, &run(None));
         assert_eq!(s.get::<u64>("watermark-time"), Ok(0));
     }
 
@@ -363,19 +346,5 @@ mod tests {
         assert_eq!(push(&mut stream, 4_400, &mut reports), 38_400, "gap events");
         stream.gap(ms(5_400), Some(ms(2_000)), &mut reports);
         assert!(stream.run.is_none(), "a long gap event");
-    }
-
-    #[test]
-    fn a_break_while_present_ends_in_lost() {
-        let (mut stream, mut reports) = (stream(), Vec::new());
-        push(&mut stream, 0, &mut reports);
-        reports.clear();
-        stream.present = Some(detection(DetectionState::Present));
-        stream.forget(&mut reports);
-        assert_eq!(reports.len(), 1);
-        assert_eq!(reports[0].get::<&str>("state"), Ok("lost"));
-        assert!(!stream.is_present());
-        stream.forget(&mut reports);
-        assert_eq!(reports.len(), 1);
     }
 }

@@ -9,7 +9,9 @@ mod random;
 
 use gst::prelude::*;
 use gst_audio::AudioFormat;
-use gstwm::watermark::{Carrier, DetectorConfig, Embedder, EmbedderConfig, Key, RowClock};
+use gstwm::watermark::{
+    Carrier, Detection, Detector, DetectorConfig, Embedder, EmbedderConfig, Key, RowClock,
+};
 use std::sync::Once;
 
 pub use random::Random;
@@ -149,6 +151,102 @@ pub fn mark(programme: &[f32], config: &EmbedderConfig, start: u64) -> Vec<f32> 
         .zip(&mark[delay..])
         .map(|(sample, mark)| sample + mark)
         .collect()
+}
+
+/// The programme with a mark that is switched on and off at these frames.
+pub fn mark_between(programme: &[f32], config: &EmbedderConfig, on: usize, off: usize) -> Vec<f32> {
+    let mut embedder = Embedder::new(config, &key()).unwrap();
+    let delay = embedder.latency() * config.channels;
+    let mut input = programme.to_vec();
+    input.resize(programme.len() + delay, 0.0);
+    let mut mark = vec![0.0; input.len()];
+    let edges = [0, on, off, input.len() / config.channels];
+    for (i, ends) in edges.windows(2).enumerate() {
+        let range = ends[0] * config.channels..ends[1] * config.channels;
+        embedder.set_enabled(i == 1);
+        embedder.process(&input[range.clone()], &mut mark[range]);
+    }
+    programme
+        .iter()
+        .zip(&mark[delay..])
+        .map(|(sample, mark)| sample + mark)
+        .collect()
+}
+
+/// The audio (one channel) played `speed` times faster, by a windowed sinc of 64 samples.
+pub fn play_at(audio: &[f32], speed: f64) -> Vec<f32> {
+    const REACH: i64 = 32;
+    let frames = ((audio.len() as i64 - REACH) as f64 / speed) as usize;
+    let sample = |frame: usize| {
+        let at = frame as f64 * speed;
+        let middle = at.floor() as i64;
+        (middle - REACH + 1..=middle + REACH)
+            .filter_map(|k| {
+                let x = at - k as f64;
+                let turn = std::f64::consts::PI * x;
+                let sinc = if x == 0.0 { 1.0 } else { turn.sin() / turn };
+                let hann = (turn / (2.0 * REACH as f64)).cos().powi(2);
+                let sample = audio.get(usize::try_from(k).ok()?)?;
+                Some(f64::from(*sample) * sinc * hann)
+            })
+            .sum::<f64>() as f32
+    };
+    (0..frames).map(sample).collect()
+}
+
+/// What a microphone hears of it (one channel) across a room: the direct sound, twice as much energy in echoes that die
+/// away by 60 dB in 0.4 s, and noise that is `snr` decibels below.
+pub fn through_room(audio: &[f32], rate: u32, snr: f64, seed: u64) -> Vec<f32> {
+    let mut random = Random::new(seed);
+    let mut heard = audio.to_vec();
+    let mut echoes: Vec<(usize, f32)> = (0..200)
+        .map(|_| {
+            let seconds = 0.4 * f64::from(random.uniform());
+            let level = 10f64.powf(-3.0 * seconds / 0.4) as f32;
+            ((seconds * f64::from(rate)) as usize, level * random.noise())
+        })
+        .collect();
+    let energy: f32 = echoes.iter().map(|(_, level)| level * level).sum();
+    echoes
+        .iter_mut()
+        .for_each(|(_, level)| *level *= (2.0 / energy).sqrt());
+    for (delay, level) in echoes {
+        for (sample, echo) in heard[delay..].iter_mut().zip(audio) {
+            *sample += level * echo;
+        }
+    }
+    with_noise(&heard, snr, &mut random)
+}
+
+/// The audio and white noise that is `snr` decibels below it.
+pub fn with_noise(audio: &[f32], snr: f64, random: &mut Random) -> Vec<f32> {
+    let power = audio.iter().map(|x| x * x).sum::<f32>() / audio.len() as f32;
+    // Evenly distributed from -a to a, noise has the power a^2 / 3.
+    let level = (3.0 * power).sqrt() * 10f64.powf(-snr / 20.0) as f32;
+    let noisy = |sample: &f32| sample + level * random.noise();
+    audio.iter().map(noisy).collect()
+}
+
+/// What a detector says about audio of one channel, and the second at which it says so.
+pub fn detections(audio: &[f32], config: &DetectorConfig) -> Vec<(f64, Detection)> {
+    let mut detector = Detector::new(config, &key()).unwrap();
+    let mut all = Vec::new();
+    let rate = config.sample_rate;
+    let mut taken = 0;
+    for piece in audio.chunks(rate as usize / 100) {
+        taken += piece.len();
+        let now = taken as f64 / f64::from(rate);
+        detector.push(piece, &mut |report| all.push((now, report.clone())));
+    }
+    let now = taken as f64 / f64::from(rate);
+    detector.finish(&mut |report| all.push((now, report.clone())));
+    all
+}
+
+/// Seconds by which the watermark's time is ahead of that of the audio, -102.4 to 102.4.
+pub fn ahead(report: &Detection, rate: u32) -> f64 {
+    let difference = report.watermark_time - report.start as f64 / f64::from(rate);
+    (difference + 102.4).rem_euclid(204.8) - 102.4
 }
 
 /// One `wmdetect` message: who sent it, and what it says.

@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What happens to a slot once it is there: search, follow, report.
+
+use super::correlation::{Correlator, SLOT, SLOTS_PER_ROW, Slot, SpeedMap};
+use super::detector::{Detection, DetectionState, DetectorConfig, DetectorStats};
+use super::format::{CHIPS, CYCLE, ROW, ROW_NANOSECONDS, ROWS, RowClock};
+use super::key::{Key, Signs};
+use super::onset::Onset;
+use super::search::{Candidate, LocalClock, Search, speed_maps};
+use super::stretch::{Beginning, RecentSlots};
+use super::tracker::{Tracked, Tracker};
+use super::weighting::VIEWS;
+
+/// Seconds of the mark that are awaited after a find, at most this long, before it is reported: less does not
+/// tell well enough where the mark begins, and where in the marked programme that is.
+const AWAITED: f64 = 0.5;
+
+/// What is marked still correlates with what follows the end of the mark for this long, in seconds.
+const TRAILS: f64 = 0.08;
+
+/// Deviation of the speed up to which the carrier of the nominal speed agrees with what is heard.
+const NEARLY_NOMINAL: f64 = 0.0003;
+
+/// Judges one stream of slots.
+pub struct Judge {
+    rate: f64,
+    interval: f64,
+    row_clock: RowClock,
+    clock: LocalClock,
+    /// One for each speed, the slowest first.
+    maps: Vec<SpeedMap>,
+    signs: Signs,
+    search: Search,
+    tracker: Tracker,
+    recent: RecentSlots,
+    onset: Onset,
+    tracked: Option<Tracked>,
+    /// Score and window of a find that is yet to be reported, and when it was made.
+    pending: Option<Find>,
+    /// Where the marked stretch begins, in seconds.
+    begins: f64,
+    /// Middle of the latest slot, in seconds.
+    now: f64,
+    searching: bool,
+    last_report: f64,
+    found: u64,
+    highest: f64,
+    frames: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Find {
+    score: f64,
+    window: f64,
+    seconds: f64,
+    /// The mark was present already, elsewhere.
+    moved: bool,
+}
+
+impl Judge {
+    /// For the slots of `correlator`, and audio that comes in blocks of at most `block` frames.
+    pub fn new(config: &DetectorConfig, key: &Key, correlator: &Correlator, block: usize) -> Self {
+        let deviation = config.max_speed_deviation / 100.0;
+        let maps = speed_maps(deviation, config.sample_rate, correlator);
+        let search = Search::new(
+            key.signs(),
+            config.row_clock,
+            config.clock_tolerance,
+            maps.len(),
+            maps.len() / 2,
+            config.false_alarms_per_hour,
+        );
+        Judge {
+            rate: config.sample_rate as f64,
+            interval: config.interval,
+            row_clock: config.row_clock,
+            clock: LocalClock { first_row: 0 },
+            maps,
+            signs: key.signs(),
+            search,
+            tracker: Tracker::new(key.signs(), config.row_clock),
+            recent: RecentSlots::new(VIEWS * correlator.bins().1.len()),
+            onset: Onset::new(config.sample_rate, key.signs(), config.row_clock, block),
+            tracked: None,
+            pending: None,
+            begins: 0.0,
+            now: 0.0,
+            searching: true,
+            last_report: 0.0,
+            found: 0,
+            highest: 0.0,
+            frames: 0,
+        }
+    }
+
+    /// Forgets all audio. The next frame is at `nanoseconds` of the detector's own clock.
+    pub fn reset(&mut self, nanoseconds: u64) {
+        self.clock.first_row = match self.row_clock {
+            RowClock::Stream => 0,
+            RowClock::Utc => (nanoseconds / ROW_NANOSECONDS) as i64,
+        };
+        self.search.reset(self.clock);
+        self.recent.reset();
+        self.onset.reset();
+        self.tracked = None;
+        self.pending = None;
+        self.searching = true;
+        self.last_report = 0.0;
+        self.highest = 0.0;
+        self.frames = 0;
+    }
+
+    /// Takes the audio that slots are about to come from.
+    pub fn listen(&mut self, audio: &[f32]) {
+        self.frames += audio.len() as u64;
+        self.onset.push(audio);
+    }
+
+    /// Seconds between two reports that the mark is still present.
+    pub fn set_interval(&mut self, seconds: f64) {
+        self.interval = seconds;
+    }
+
+    /// Whether the mark is there now, as reported.
+    pub fn is_present(&self) -> bool {
+        self.tracked.is_some() && self.pending.is_none_or(|find| find.moved)
+    }
+
+    /// Score of the latest 2 s of the mark while it is there, else the highest of all hypotheses.
+    pub fn score(&self) -> f64 {
+        self.tracked
+            .map_or(self.search.highest(), |tracked| tracked.score)
+    }
+
+    /// Figures about the work so far.
+    pub fn stats(&self) -> DetectorStats {
+        let Judge { search, maps, .. } = self;
+        DetectorStats {
+            frames: self.frames,
+            hypotheses_per_hour: search.hypotheses_per_hour(),
+            threshold: search.threshold(maps.len() / 2),
+            speeds: maps.len(),
+            highest_score: self.highest.max(search.highest()),
+            found: self.found,
+        }
+    }
+
+    /// Takes a slot and reports what it reveals.
+    pub fn take(&mut self, slot: Slot, report: &mut dyn FnMut(&Detection)) {
+        let seconds = slot.middle / self.rate;
+        self.now = seconds;
+        self.recent.push(seconds, slot.sums);
+        if self.tracked.is_some() {
+            let tracked = self
+                .tracker
+                .push(seconds, slot.sums, &self.maps, self.clock);
+            self.highest = self.highest.max(tracked.score);
+            self.tracked = Some(tracked);
+            if tracked.gone {
+                self.lose(report);
+            }
+            self.search_while(tracked.doubtful);
+        }
+        if self.searching
+            && let Some(found) = self.search.push(seconds, slot.sums, &self.maps)
+        {
+            self.follow(found);
+        }
+        self.announce(false, report);
+        match self.tracked {
+            Some(tracked)
+                if self.is_present()
+                    && seconds - self.last_report >= self.interval - 0.5 * SLOT =>
+            {
+                self.last_report = seconds;
+                report(&self.present(&tracked));
+            }
+            _ => (),
+        }
+    }
+
+    /// Tests what the latest slot left untested, and reports what was kept back in order to know more.
+    pub fn finish(&mut self, report: &mut dyn FnMut(&Detection)) {
+        if self.searching
+            && let Some(found) = self.search.finish()
+        {
+            self.follow(found);
+        }
+        self.announce(true, report);
+    }
+
+    /// Reports that the mark is no longer there, if it was.
+    pub fn lose(&mut self, report: &mut dyn FnMut(&Detection)) {
+        self.announce(true, report);
+        if let Some(tracked) = self.tracked.take() {
+            report(&self.lost(&tracked));
+        }
+    }
+
+    /// Starts the search afresh, or stops it.
+    fn search_while(&mut self, wanted: bool) {
+        if wanted && !self.searching {
+            self.search.reset(self.clock);
+        }
+        self.searching = wanted;
+    }
+
+    /// Follows what the search has found with the latest slot.
+    fn follow(&mut self, found: Candidate) {
+        let seconds = self.now;
+        self.highest = self.highest.max(found.score);
+        let (maps, clock) = (&self.maps, self.clock);
+        let (tracker, search) = (&mut self.tracker, &mut self.search);
+        if self.tracked.is_some() && tracker.follows(&found, search, maps, clock, seconds) {
+            tracker.confirm(&found, search);
+            // What has been counted once must not confirm again.
+            search.reset(clock);
+            return;
+        }
+        tracker.acquire(&found, search, maps, clock, seconds);
+        let window = self
+            .search
+            .evidence(found.view, found.speed, found.alignment)
+            .seconds(found.window);
+        self.pending = Some(Find {
+            score: found.score,
+            window,
+            seconds,
+            // A jump within marked programme is not a new mark: the next report names the new position.
+            moved: self.is_present(),
+        });
+        self.tracked = Some(self.tracker.tracked(maps));
+        self.searching = false;
+    }
+
+    /// Finds out where the mark that was found begins and reports it, as soon as there is enough of it.
+    fn announce(&mut self, now: bool, report: &mut dyn FnMut(&Detection)) {
+        let (Some(find), Some(tracked)) = (self.pending, self.tracked) else {
+            return;
+        };
+        let begins = self.beginning(&tracked);
+        let end = self.now + 0.5 * SLOT;
+        let enough = end - begins.seconds >= AWAITED || self.now - find.seconds >= AWAITED;
+        if !(enough || now) {
+            return;
+        }
+        self.pending = None;
+        let (maps, seconds) = (&self.maps, self.now);
+        self.tracker.move_by(begins.shift, maps, seconds);
+        let tracked = self.tracker.tracked(maps);
+        self.tracked = Some(tracked);
+        self.begins = if begins.earlier {
+            begins.seconds.min(find.seconds + 0.5 * SLOT - find.window)
+        } else {
+            self.exact_beginning(begins.seconds, &tracked)
+        };
+        if !find.moved {
+            self.found += 1;
+            self.last_report = seconds;
+            report(&Detection {
+                score: find.score,
+                log10_p: self.search.log10_alarms(find.score, tracked.speed),
+                window: find.window,
+                ..self.detection(DetectionState::Found, &tracked, self.begins, end)
+            });
+        }
+    }
+
+    /// The beginning to some milliseconds, as far as it can be told: at another speed, the carrier is another one.
+    fn exact_beginning(&mut self, seconds: f64, tracked: &Tracked) -> f64 {
+        if (tracked.playing - 1.0).abs() > NEARLY_NOMINAL {
+            return seconds;
+        }
+        let first = self.clock.first_row as f64 * ROW;
+        let position = self.position(tracked) + first;
+        let now = self.now;
+        let exact = self.onset.locate(seconds, |at| position - (now - at));
+        exact.unwrap_or(seconds)
+    }
+
+    fn beginning(&mut self, tracked: &Tracked) -> Beginning {
+        let map = &self.maps[tracked.speed];
+        let (signs, row_clock, clock) = (&mut self.signs, self.row_clock, self.clock);
+        self.recent.beginning(tracked.view, map, |seconds, shift| {
+            let slots = SLOTS_PER_ROW as i64;
+            let place = tracked.place + shift;
+            let local = clock.row(seconds, map.speed, place.rem_euclid(slots) as usize);
+            let row = local + place.div_euclid(slots);
+            let row = match row_clock {
+                RowClock::Stream => row.rem_euclid(ROWS as i64),
+                RowClock::Utc => row.max(0),
+            };
+            let mut of_row = [0.0; CHIPS];
+            signs.row(row as u64, &mut of_row);
+            of_row
+        })
+    }
+
+    /// The latest 2 s, whatever they say.
+    fn present(&self, tracked: &Tracked) -> Detection {
+        let end = self.now + 0.5 * SLOT;
+        self.detection(DetectionState::Present, tracked, end - tracked.seconds, end)
+    }
+
+    /// The stretch in which the mark was there, and the score of the latest 2 s, in which it was not.
+    fn lost(&self, tracked: &Tracked) -> Detection {
+        let end = self.now - self.tracker.slots_since_end() as f64 * SLOT - TRAILS;
+        self.detection(
+            DetectionState::Lost,
+            tracked,
+            self.begins,
+            end.max(self.begins),
+        )
+    }
+
+    /// Position in the rows at the middle of the latest slot, in seconds behind the first row of the clock.
+    fn position(&self, tracked: &Tracked) -> f64 {
+        // Places count whole slots, at the speed that is searched; the slot under way is anywhere in one.
+        let slot = (self.now * self.maps[tracked.speed].speed / SLOT).floor() + 0.5;
+        (slot + tracked.place as f64 + tracked.beside) * SLOT
+    }
+
+    /// A report about what lies between two moments, in seconds.
+    fn detection(
+        &self,
+        state: DetectionState,
+        tracked: &Tracked,
+        start: f64,
+        end: f64,
+    ) -> Detection {
+        let start = start.max(0.0);
+        let position = self.position(tracked) - (self.now - start) * tracked.playing
+            + (self.clock.first_row as f64 * ROW) % CYCLE;
+        Detection {
+            state,
+            score: tracked.score,
+            log10_p: self.search.log10_alarms(tracked.score, tracked.speed),
+            window: tracked.seconds,
+            speed: tracked.playing,
+            start: (start * self.rate) as u64,
+            end: (end * self.rate) as u64,
+            watermark_time: position.rem_euclid(CYCLE),
+        }
+    }
+}

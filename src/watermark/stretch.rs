@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Where a marked stretch begins and ends.
+//!
+//! The windows of the search hold whole rows, so they say roughly when the mark was there. The scores of single
+//! slots say it better: before the mark they have mean 0, and the place where that changes is found by
+//! maximum likelihood.
+
+use super::correlation::{SLOT, SpeedMap, of_view};
+use super::format::{CHIPS, DELAY, WINDOW};
+use rustfft::num_complex::Complex;
+use std::ops::Range;
+
+/// Slots that are kept to find the beginning in (3 s), and scores of slots to find the end in (40 s).
+const SLOTS: usize = 75;
+const SCORES: usize = 1000;
+/// The mark need not be exactly where the search found it: places that are tried on either side, in slots.
+const REACH: i64 = 3;
+const PLACES: usize = 2 * REACH as usize + 1;
+/// How the scores of slots rise where the mark begins.
+const SLOT_COURSE: Course = Course {
+    share,
+    ahead: 6,
+    recent: 25,
+    least: 0.5,
+};
+/// Slots that are not marked at least when the mark is given up.
+const GIVEN_UP: usize = 50;
+/// Deviation of a score from what is expected, besides that of 1 which every score has, as a share of it.
+const SPREAD: f32 = 0.3;
+/// Logarithm of how much more likely it is that the mark has been there all along than that it begins at a moment.
+const ALL_ALONG: f32 = 4.0;
+/// Steps in which the beginning is looked for, in seconds.
+const STEP: f64 = 0.01;
+/// Time from the first audio to the middle of the first slot.
+const FIRST_SLOT: f64 = DELAY + 0.5 * (WINDOW + SLOT - 0.01);
+
+/// The sums of the latest slots.
+pub struct RecentSlots {
+    slots: Vec<RecentSlot>,
+    /// Slots since the start.
+    taken: usize,
+    chips: [f32; CHIPS],
+    scores: [[f32; SLOTS]; PLACES],
+    change: ChangePoint,
+}
+
+struct RecentSlot {
+    seconds: f64,
+    sums: Vec<Complex<f32>>,
+}
+
+/// Where the mark begins.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Beginning {
+    /// Seconds since the start of the stream.
+    pub seconds: f64,
+    /// The mark was there already in the oldest slot that is kept.
+    pub earlier: bool,
+    /// What is to be added to the place, in slots.
+    pub shift: i64,
+}
+
+impl RecentSlots {
+    /// Room for slots of `sums` sums.
+    pub fn new(sums: usize) -> Self {
+        let slot = || RecentSlot {
+            seconds: 0.0,
+            sums: vec![Complex::ZERO; sums],
+        };
+        RecentSlots {
+            slots: (0..SLOTS).map(|_| slot()).collect(),
+            taken: 0,
+            chips: [0.0; CHIPS],
+            scores: [[0.0; SLOTS]; PLACES],
+            change: ChangePoint::new(SLOTS),
+        }
+    }
+
+    /// Forgets all slots.
+    pub fn reset(&mut self) {
+        self.taken = 0;
+    }
+
+    /// Adds a slot.
+    pub fn push(&mut self, seconds: f64, sums: &[Complex<f32>]) {
+        let slot = &mut self.slots[self.taken % SLOTS];
+        slot.seconds = seconds;
+        slot.sums.copy_from_slice(sums);
+        self.taken += 1;
+    }
+
+    fn len(&self) -> usize {
+        self.taken.min(SLOTS)
+    }
+
+    /// Where the mark begins that is heard in `view` now; `signs(seconds, shift)` are those that it has at a
+    /// moment if its place is off by `shift` slots.
+    pub fn beginning(
+        &mut self,
+        view: usize,
+        map: &SpeedMap,
+        mut signs: impl FnMut(f64, i64) -> [f32; CHIPS],
+    ) -> Beginning {
+        let len = self.len();
+        for i in 0..len {
+            let at = (self.taken - len + i) % SLOTS;
+            map.chips(of_view(&self.slots[at].sums, view), &mut self.chips);
+            let norm = norm(&self.chips);
+            for (place, scores) in self.scores.iter_mut().enumerate() {
+                let signs = signs(self.slots[at].seconds, place as i64 - REACH);
+                scores[i] = dot(&self.chips, &signs) / norm;
+            }
+        }
+        let oldest = self.taken - len;
+        let middle = |i: usize| self.slots[(oldest + i) % SLOTS].seconds;
+        let (first, last) = (middle(0) - FIRST_SLOT, middle(len - 1) - FIRST_SLOT + DELAY);
+        let mut best = (f32::NEG_INFINITY, 0.0, 0);
+        for (place, scores) in self.scores.iter().enumerate() {
+            let (most, seconds) = self.change.most_likely(
+                &scores[..len],
+                middle,
+                first..last,
+                ALL_ALONG,
+                &SLOT_COURSE,
+            );
+            if most > best.0 {
+                best = (most, seconds, place as i64 - REACH);
+            }
+        }
+        let (_, seconds, shift) = best;
+        Beginning {
+            seconds,
+            earlier: seconds <= first + STEP,
+            shift,
+        }
+    }
+}
+
+/// How scores rise where the mark begins.
+pub struct Course {
+    /// Share of its full score that one has whose middle is so many seconds behind the beginning.
+    pub share: fn(f64) -> f32,
+    /// Scores whose mean tells how strong the mark is behind the score before them.
+    pub ahead: usize,
+    /// Of so many of the latest scores the strongest tell what is the least that is expected.
+    pub recent: usize,
+    /// That least, as a share.
+    pub least: f32,
+}
+
+/// Finds where scores begin to have a mean.
+pub struct ChangePoint {
+    expected: Vec<f32>,
+    sums: Vec<f32>,
+}
+
+impl ChangePoint {
+    /// Room for `scores` scores.
+    pub fn new(scores: usize) -> Self {
+        ChangePoint {
+            expected: vec![0.0; scores],
+            sums: vec![0.0; scores + 1],
+        }
+    }
+
+    /// How much more likely a mark is than none, as a logarithm, and its most likely beginning within `range`. The
+    /// middle of score `i` is at `middle(i)` seconds; `bonus` is for the start of the range.
+    ///
+    /// A score of the mark is expected to be what the next ones are on average. That may be much or little, so a
+    /// beginning that is quieter than what follows is not cut off.
+    pub fn most_likely(
+        &mut self,
+        scores: &[f32],
+        middle: impl Fn(usize) -> f64,
+        range: Range<f64>,
+        bonus: f32,
+        course: &Course,
+    ) -> (f32, f64) {
+        let len = scores.len();
+        self.expect(scores, course);
+        self.sums[len] = 0.0;
+        for i in (0..len).rev() {
+            self.sums[i] = self.sums[i + 1] + log_ratio(scores[i], self.expected[i]);
+        }
+        let steps = ((range.end - range.start) / STEP) as usize;
+        let mut best = (f32::NEG_INFINITY, range.start);
+        for step in 0..steps {
+            let begins = range.start + step as f64 * STEP;
+            let share = |i: &usize| (course.share)(middle(*i) - begins);
+            // The scores around the beginning have a share of the mark, all later ones are full of it.
+            let around = (0..len).find(|i| share(i) > 0.0).unwrap_or(len);
+            let full = (around..len).find(|i| share(i) >= 1.0).unwrap_or(len);
+            let partly: f32 = (around..full)
+                .map(|i| log_ratio(scores[i], share(&i) * self.expected[i]))
+                .sum();
+            let bonus = if step == 0 { bonus } else { 0.0 };
+            let likelihood = self.sums[full] + partly + bonus;
+            if likelihood > best.0 {
+                best = (likelihood, begins);
+            }
+        }
+        best
+    }
+
+    /// What each score is expected to be if it is one of the mark.
+    fn expect(&mut self, scores: &[f32], course: &Course) {
+        let len = scores.len();
+        let expected = &mut self.expected[..len];
+        for (i, expected) in expected.iter_mut().enumerate() {
+            let next = &scores[(i + 1).min(len - 1)..(i + 1 + course.ahead).min(len)];
+            *expected = next.iter().sum::<f32>() / next.len() as f32;
+        }
+        let recent = expected[len.saturating_sub(course.recent)..].iter();
+        let most = recent.fold(0.0, |most: f32, &mean| most.max(mean));
+        let least = (course.least * most).max(0.5);
+        for expected in expected {
+            *expected = expected.max(least);
+        }
+    }
+}
+
+/// Share of its full score that a slot has whose middle is `seconds` behind the beginning of the mark. The mark enters
+/// the latest window, and with that most of the score is there; one delay later it is in the earlier window too.
+/// Measured on clean music and speech.
+fn share(seconds: f64) -> f32 {
+    let latest = ((seconds + 0.045) / 0.12).clamp(0.0, 1.0);
+    let earlier = ((seconds - 0.08) / DELAY).clamp(0.0, 1.0);
+    (0.85 * latest + 0.15 * earlier) as f32
+}
+
+/// Logarithm of how much more likely `score` is if its mean is `mean` rather than 0.
+fn log_ratio(score: f32, mean: f32) -> f32 {
+    let variance = 1.0 + (SPREAD * mean).powi(2);
+    0.5 * (score * score - (score - mean).powi(2) / variance - variance.ln())
+}
+
+fn dot(chips: &[f32; CHIPS], signs: &[f32; CHIPS]) -> f32 {
+    chips.iter().zip(signs).map(|(b, s)| b * s).sum()
+}
+
+/// What a slot's sum is divided by to become its score.
+fn norm(chips: &[f32; CHIPS]) -> f32 {
+    chips.iter().map(|b| b * b).sum::<f32>().sqrt().max(1e-15)
+}
+
+/// Scores of the latest slots at the place of the mark, from which its end follows.
+pub struct RecentScores {
+    scores: Vec<f32>,
+    /// Slots since the mark was found.
+    taken: usize,
+}
+
+impl RecentScores {
+    /// No scores yet.
+    pub fn new() -> Self {
+        RecentScores {
+            scores: vec![0.0; SCORES],
+            taken: 0,
+        }
+    }
+
+    /// Forgets all scores.
+    pub fn reset(&mut self) {
+        self.taken = 0;
+    }
+
+    /// Adds the score of a slot.
+    pub fn push(&mut self, chips: &[f32; CHIPS], product: f32) {
+        self.scores[self.taken % SCORES] = product / norm(chips);
+        self.taken += 1;
+    }
+
+    /// Slots since the mark ended, for a mark that has just been given up.
+    pub fn slots_since_end(&self) -> usize {
+        let len = self.taken.min(SCORES);
+        // Age 0 is the latest.
+        let score = |age: usize| self.scores[(self.taken - 1 - age) % SCORES];
+        let marked = GIVEN_UP.min(len)..len;
+        let count = marked.len().max(1) as f32;
+        let mean = (marked.map(score).sum::<f32>() / count).max(0.5);
+        let (mut sum, mut best) = (0.0, (0.0, 0));
+        for age in 0..len {
+            sum += 0.35 * mean - score(age);
+            if sum > best.0 {
+                best = (sum, age + 1);
+            }
+        }
+        best.1
+    }
+}
