@@ -296,7 +296,10 @@ impl CarrierStage {
         for (i, f) in frame.iter().enumerate() {
             let weight = self.power[i] / (self.power[i] + self.floor[i] * self.mean_power + 1e-12);
             partner.weight[i] = weight;
-            partner.copy[i] = f * (weight / (f.norm() + 1e-7));
+            let whitened = weight / (f.norm() + 1e-7);
+            // What is left of the fine structure: the root of how far the bin stands above its neighbourhood.
+            let left = (f.norm_sqr() / (self.power[i] + 1e-12)).sqrt().sqrt();
+            partner.copy[i] = f * (whitened * left);
             weights += weight;
         }
         self.mean_weight += (weights / frame.len() as f32 - self.mean_weight)
