@@ -154,7 +154,7 @@ impl Detector {
             match &mut self.path {
                 Path::Programme(path) => {
                     let (correlator, judge) = &mut **path;
-                    judge.listen(mix);
+                    judge.advance(mix.len() as u64);
                     correlator.push(mix, |slot| judge.take(slot, report));
                 }
                 Path::Noise(path) => {
@@ -264,7 +264,7 @@ impl Path {
             config.max_speed_deviation / 100.0,
             block,
         );
-        let judge = Judge::new(config, key, &correlator, block);
+        let judge = Judge::new(config, key, &correlator);
         Path::Programme(Box::new((correlator, judge)))
     }
 

@@ -5,7 +5,6 @@ use super::correlation::{Correlator, SLOT, SLOTS_PER_ROW, Slot, SpeedMap};
 use super::detector::{Detection, DetectionState, DetectorConfig, DetectorStats};
 use super::format::{CHIPS, CYCLE, ROW, ROW_NANOSECONDS, ROWS, RowClock};
 use super::key::{Key, Signs};
-use super::onset::Onset;
 use super::search::{Candidate, LocalClock, Search, speed_maps};
 use super::stretch::{Beginning, RecentSlots};
 use super::tracker::{Tracked, Tracker};
@@ -17,9 +16,6 @@ const AWAITED: f64 = 0.5;
 
 /// What is marked still correlates with what follows the end of the mark for this long, in seconds.
 const TRAILS: f64 = 0.08;
-
-/// Deviation of the speed up to which the carrier of the nominal speed agrees with what is heard.
-const NEARLY_NOMINAL: f64 = 0.0003;
 
 /// Judges one stream of slots.
 pub struct Judge {
@@ -33,7 +29,6 @@ pub struct Judge {
     search: Search,
     tracker: Tracker,
     recent: RecentSlots,
-    onset: Onset,
     tracked: Option<Tracked>,
     /// Score and window of a find that is yet to be reported, and when it was made.
     pending: Option<Find>,
@@ -58,8 +53,8 @@ struct Find {
 }
 
 impl Judge {
-    /// For the slots of `correlator`, and audio that comes in blocks of at most `block` frames.
-    pub fn new(config: &DetectorConfig, key: &Key, correlator: &Correlator, block: usize) -> Self {
+    /// For the slots of `correlator`.
+    pub fn new(config: &DetectorConfig, key: &Key, correlator: &Correlator) -> Self {
         let deviation = config.max_speed_deviation / 100.0;
         let maps = speed_maps(deviation, config.sample_rate, correlator);
         let search = Search::new(
@@ -80,7 +75,6 @@ impl Judge {
             search,
             tracker: Tracker::new(key.signs(), config.row_clock),
             recent: RecentSlots::new(VIEWS * correlator.bins().1.len()),
-            onset: Onset::new(config.sample_rate, key.signs(), config.row_clock, block),
             tracked: None,
             pending: None,
             begins: 0.0,
@@ -101,7 +95,6 @@ impl Judge {
         };
         self.search.reset(self.clock);
         self.recent.reset();
-        self.onset.reset();
         self.tracked = None;
         self.pending = None;
         self.searching = true;
@@ -110,10 +103,9 @@ impl Judge {
         self.frames = 0;
     }
 
-    /// Takes the audio that slots are about to come from.
-    pub fn listen(&mut self, audio: &[f32]) {
-        self.frames += audio.len() as u64;
-        self.onset.push(audio);
+    /// Counts input frames.
+    pub fn advance(&mut self, frames: u64) {
+        self.frames += frames;
     }
 
     /// Seconds between two reports that the mark is still present.
@@ -252,7 +244,7 @@ impl Judge {
         self.begins = if begins.earlier {
             begins.seconds.min(find.seconds + 0.5 * SLOT - find.window)
         } else {
-            self.exact_beginning(begins.seconds, &tracked)
+            begins.seconds
         };
         if !find.moved {
             self.found += 1;
@@ -264,18 +256,6 @@ impl Judge {
                 ..self.detection(DetectionState::Found, &tracked, self.begins, end)
             });
         }
-    }
-
-    /// The beginning to some milliseconds, as far as it can be told: at another speed, the carrier is another one.
-    fn exact_beginning(&mut self, seconds: f64, tracked: &Tracked) -> f64 {
-        if (tracked.playing - 1.0).abs() > NEARLY_NOMINAL {
-            return seconds;
-        }
-        let first = self.clock.first_row as f64 * ROW;
-        let position = self.position(tracked) + first;
-        let now = self.now;
-        let exact = self.onset.locate(seconds, |at| position - (now - at));
-        exact.unwrap_or(seconds)
     }
 
     fn beginning(&mut self, tracked: &Tracked) -> Beginning {

@@ -18,7 +18,6 @@ mod judge;
 pub mod key;
 mod masking;
 mod noise;
-mod onset;
 mod presence;
 mod products;
 mod search;
