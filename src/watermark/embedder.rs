@@ -19,13 +19,13 @@ use std::collections::VecDeque;
 /// score in rooms, in noise and behind telephone codecs. Below 600 Hz the score costs ten times as much
 /// quality as above 4 kHz. The top is kept well below what that says all the same, since PESQ hears speech only.
 const LEVELS: [(f64, f64); 7] = [
-    (300.0, -18.0),
-    (450.0, -16.0),
-    (800.0, -6.4),
-    (1250.0, -1.0),
-    (2000.0, 0.2),
-    (3500.0, 2.2),
-    (6550.0, 5.0),
+    (300.0, -17.5),
+    (450.0, -15.5),
+    (800.0, -5.9),
+    (1250.0, -0.5),
+    (2000.0, 0.7),
+    (3500.0, 2.7),
+    (6550.0, 5.5),
 ];
 /// Length of a shaping frame, in seconds: short, so that the mark does not spread ahead of attacks.
 const SHAPING_WINDOW: f64 = 1024.0 / 48_000.0;
