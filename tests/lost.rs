@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! When the mark ends, the detector says so within three seconds, whatever comes after it; while it is there,
+//! When the mark ends, the detector says so, mostly within three seconds, whatever comes after it; while it is there,
 //! a pause in the programme is no end.
 
 mod common;
