@@ -34,8 +34,8 @@ fn the_beginning_is_mostly_right_to_50_ms() {
     let mut errors = Vec::new();
     for file in ["music.flac", "speech.flac"] {
         let programme = recording(file, RATE, 1);
-        for on in [1.03, 2.37, 3.71, 4.52, 5.15] {
-            let on = frames(on);
+        for on in 0..9 {
+            let on = frames(0.83 + 0.54 * f64::from(on));
             let audio = mark_between(&programme, &embedder_config(RATE, 1), on, programme.len());
             let found = first(&detections(&audio, &config), Found);
             let error = time(found.start) - time(on as u64);
@@ -48,9 +48,11 @@ fn the_beginning_is_mostly_right_to_50_ms() {
             );
         }
     }
-    // A few tenths of a second of the mark do not always tell: measured on 48 beginnings, a fifth is up to 0.15 s off.
+    // Silence carries no mark, nor does what comes 160 ms after silence, so a beginning there shows later. Measured on
+    // 96 beginnings in 24 programmes: of 67 where the programme sounds all around, 64 were right to 50 ms and all
+    // to 90 ms; of the others 18 of 29.
     let exact = errors.iter().filter(|error| **error < 0.05).count();
-    assert!(exact * 4 >= errors.len() * 3, "{errors:?}");
+    assert!(exact * 5 >= errors.len() * 4, "{errors:?}");
     assert!(errors.iter().all(|error| *error < 0.2), "{errors:?}");
 }
 

@@ -16,13 +16,11 @@ const SCORES: usize = 1000;
 /// The mark need not be exactly where the search found it: places that are tried on either side, in slots.
 const REACH: i64 = 3;
 const PLACES: usize = 2 * REACH as usize + 1;
-/// How the scores of slots rise where the mark begins.
-const SLOT_COURSE: Course = Course {
-    share,
-    ahead: 6,
-    recent: 25,
-    least: 0.5,
-};
+/// Scores whose mean tells how strong the mark is behind the score before them.
+const AHEAD: usize = 6;
+/// Of so many of the latest scores the strongest tell what is the least that is expected, and which share of them it is.
+const RECENT: usize = 25;
+const LEAST: f32 = 0.5;
 /// Slots that are not marked at least when the mark is given up.
 const GIVEN_UP: usize = 50;
 /// Deviation of a score from what is expected, besides that of 1 which every score has, as a share of it.
@@ -116,13 +114,7 @@ impl RecentSlots {
         let (first, last) = (middle(0) - FIRST_SLOT, middle(len - 1) - FIRST_SLOT + DELAY);
         let mut best = (f32::NEG_INFINITY, 0.0, 0);
         for (place, scores) in self.scores.iter().enumerate() {
-            let (most, seconds) = self.change.most_likely(
-                &scores[..len],
-                middle,
-                first..last,
-                ALL_ALONG,
-                &SLOT_COURSE,
-            );
+            let (most, seconds) = self.change.most_likely(&scores[..len], middle, first..last);
             if most > best.0 {
                 best = (most, seconds, place as i64 - REACH);
             }
@@ -136,27 +128,15 @@ impl RecentSlots {
     }
 }
 
-/// How scores rise where the mark begins.
-pub struct Course {
-    /// Share of its full score that one has whose middle is so many seconds behind the beginning.
-    pub share: fn(f64) -> f32,
-    /// Scores whose mean tells how strong the mark is behind the score before them.
-    pub ahead: usize,
-    /// Of so many of the latest scores the strongest tell what is the least that is expected.
-    pub recent: usize,
-    /// That least, as a share.
-    pub least: f32,
-}
-
 /// Finds where scores begin to have a mean.
-pub struct ChangePoint {
+struct ChangePoint {
     expected: Vec<f32>,
     sums: Vec<f32>,
 }
 
 impl ChangePoint {
     /// Room for `scores` scores.
-    pub fn new(scores: usize) -> Self {
+    fn new(scores: usize) -> Self {
         ChangePoint {
             expected: vec![0.0; scores],
             sums: vec![0.0; scores + 1],
@@ -164,20 +144,18 @@ impl ChangePoint {
     }
 
     /// How much more likely a mark is than none, as a logarithm, and its most likely beginning within `range`. The
-    /// middle of score `i` is at `middle(i)` seconds; `bonus` is for the start of the range.
+    /// middle of score `i` is at `middle(i)` seconds.
     ///
     /// A score of the mark is expected to be what the next ones are on average. That may be much or little, so a
     /// beginning that is quieter than what follows is not cut off.
-    pub fn most_likely(
+    fn most_likely(
         &mut self,
         scores: &[f32],
         middle: impl Fn(usize) -> f64,
         range: Range<f64>,
-        bonus: f32,
-        course: &Course,
     ) -> (f32, f64) {
         let len = scores.len();
-        self.expect(scores, course);
+        self.expect(scores);
         self.sums[len] = 0.0;
         for i in (0..len).rev() {
             self.sums[i] = self.sums[i + 1] + log_ratio(scores[i], self.expected[i]);
@@ -186,14 +164,14 @@ impl ChangePoint {
         let mut best = (f32::NEG_INFINITY, range.start);
         for step in 0..steps {
             let begins = range.start + step as f64 * STEP;
-            let share = |i: &usize| (course.share)(middle(*i) - begins);
+            let share = |i: &usize| share(middle(*i) - begins);
             // The scores around the beginning have a share of the mark, all later ones are full of it.
             let around = (0..len).find(|i| share(i) > 0.0).unwrap_or(len);
             let full = (around..len).find(|i| share(i) >= 1.0).unwrap_or(len);
             let partly: f32 = (around..full)
                 .map(|i| log_ratio(scores[i], share(&i) * self.expected[i]))
                 .sum();
-            let bonus = if step == 0 { bonus } else { 0.0 };
+            let bonus = if step == 0 { ALL_ALONG } else { 0.0 };
             let likelihood = self.sums[full] + partly + bonus;
             if likelihood > best.0 {
                 best = (likelihood, begins);
@@ -203,16 +181,16 @@ impl ChangePoint {
     }
 
     /// What each score is expected to be if it is one of the mark.
-    fn expect(&mut self, scores: &[f32], course: &Course) {
+    fn expect(&mut self, scores: &[f32]) {
         let len = scores.len();
         let expected = &mut self.expected[..len];
         for (i, expected) in expected.iter_mut().enumerate() {
-            let next = &scores[(i + 1).min(len - 1)..(i + 1 + course.ahead).min(len)];
+            let next = &scores[(i + 1).min(len - 1)..(i + 1 + AHEAD).min(len)];
             *expected = next.iter().sum::<f32>() / next.len() as f32;
         }
-        let recent = expected[len.saturating_sub(course.recent)..].iter();
+        let recent = expected[len.saturating_sub(RECENT)..].iter();
         let most = recent.fold(0.0, |most: f32, &mean| most.max(mean));
-        let least = (course.least * most).max(0.5);
+        let least = (LEAST * most).max(0.5);
         for expected in expected {
             *expected = expected.max(least);
         }
