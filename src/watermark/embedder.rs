@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 ///
 /// Measured, band by band, on 13 recordings of speech: what 4 dB more cost in PESQ, and what they brought in
 /// score in rooms, in noise and behind telephone codecs. Below 600 Hz the score costs ten times as much
-/// quality as above 4 kHz. The top is kept well below what that says all the same, since PESQ hears speech only.
+/// quality as above 4 kHz. The top is kept well below what that says all the same: PESQ hears speech only, and ViSQOL finds music better with it (0.01 to 0.05 for 4 dB above 4 kHz).
 const LEVELS: [(f64, f64); 7] = [
     (300.0, -17.5),
     (450.0, -15.5),
@@ -25,7 +25,7 @@ const LEVELS: [(f64, f64); 7] = [
     (1250.0, -0.5),
     (2000.0, 0.7),
     (3500.0, 2.7),
-    (6550.0, 5.5),
+    (6550.0, 3.8),
 ];
 /// Length of a shaping frame, in seconds: short, so that the mark does not spread ahead of attacks.
 const SHAPING_WINDOW: f64 = 1024.0 / 48_000.0;
