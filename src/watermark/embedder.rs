@@ -17,7 +17,8 @@ use std::collections::VecDeque;
 ///
 /// Measured, band by band, on 13 recordings of speech: what 4 dB more cost in PESQ, and what they brought in
 /// score in rooms, in noise and behind telephone codecs. Below 600 Hz the score costs ten times as much
-/// quality as above 4 kHz. The top is kept well below what that says all the same: PESQ hears speech only, and ViSQOL finds music better with it (0.01 to 0.05 for 4 dB above 4 kHz).
+/// quality as above 4 kHz. The top is kept well below what that says all the same: PESQ hears speech only, and ViSQOL
+/// finds music better without (by 0.01 to 0.05 for 4 dB above 4 kHz).
 const LEVELS: [(f64, f64); 7] = [
     (300.0, -17.5),
     (450.0, -15.5),
