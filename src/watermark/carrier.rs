@@ -40,7 +40,9 @@ const MOST_LOWERED: f32 = 0.6;
 const MOST_RAISED: f32 = 1.5;
 /// Frames that the mean weight at the start counts for, about a second: it starts at [`MEDIUM`].
 const FRAMES_BEFORE: f32 = 16.0;
-/// Mean power of a bin of the carrier's frames: two copies of unit magnitude, or one of the same power.
+/// Mean power of a bin of the carrier's frames: two copies of unit magnitude, or one of the same power. What is left of
+/// the partners' fine structure makes it less, by 0.5 dB where the programme is noise and by up to 5 dB where it
+/// is tones; the levels in [`super::embedder`] were measured with that.
 const PROGRAMME_POWER: f64 = 2.0;
 const NOISE_POWER: f64 = 1.0;
 /// Neighbouring frames hold nearly the same phases, so their overlap adds up to more than the windows
@@ -270,7 +272,7 @@ impl CarrierStage {
                     copies += later_partner.copy[i] * later[chip];
                     squares += later_partner.weight[i].powi(2);
                 }
-                // Constant power, whatever the partners are worth.
+                // The same power, whatever the partners are worth.
                 *u = copies * (raised / ((0.5 * squares).sqrt() + 1e-3));
             }
         });

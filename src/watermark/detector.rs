@@ -184,8 +184,13 @@ impl Detector {
             Path::Noise(path) => {
                 let (correlator, judge) = &mut **path;
                 if judge.finish() {
+                    let latest = &mut self.latest;
+                    let mut report = |detection: &Detection| {
+                        *latest = Some(detection.clone());
+                        report(detection);
+                    };
                     correlator
-                        .finish(|audio, slot, middle| judge.take(audio, slot, middle, report));
+                        .finish(|audio, slot, middle| judge.take(audio, slot, middle, &mut report));
                 }
             }
         }
@@ -211,6 +216,7 @@ impl Detector {
     /// which counts for [`RowClock::Utc`] only.
     pub fn reset(&mut self, nanoseconds: u64) {
         self.downmix.reset();
+        self.latest = None;
         match &mut self.path {
             Path::Programme(path) => {
                 path.0.reset();

@@ -30,6 +30,9 @@ pub const LATEST: usize = CUT - 1;
 /// Hypotheses are taken in pieces of this many; their number is a multiple of it or 1.
 pub const LANES: usize = 16;
 
+/// Energy of a fading window that counts as none: its score does, too.
+const FADED: f32 = 1e-30;
+
 /// What stays of a row in fading window `w` when the next row comes.
 fn fading(w: usize) -> f32 {
     // A sum that fades by l a row has the variance of (1 + l) / (1 - l) whole rows.
@@ -149,6 +152,11 @@ impl Evidence {
                 *sum = stays * (*sum + new);
             }
             self.faded_energy[w] = stays * stays * (self.faded_energy[w] + energy);
+            // In long silence these would fade into numbers so small that processors are slow with them.
+            if self.faded_energy[w] < FADED {
+                sums.fill(0.0);
+                self.faded_energy[w] = 0.0;
+            }
         }
         self.current.fill(0.0);
         self.chips = [0.0; CHIPS];

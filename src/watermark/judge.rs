@@ -14,6 +14,9 @@ use super::weighting::VIEWS;
 /// tell well enough where the mark begins, and where in the marked programme that is.
 const AWAITED: f64 = 0.5;
 
+/// Seconds of evidence without which `present` says nothing: after a move there is none at first.
+const LEAST_EVIDENCE: f64 = 0.4;
+
 /// What is marked still correlates with what follows the end of the mark for this long, in seconds.
 const TRAILS: f64 = 0.08;
 
@@ -30,7 +33,7 @@ pub struct Judge {
     tracker: Tracker,
     recent: RecentSlots,
     tracked: Option<Tracked>,
-    /// Score and window of a find that is yet to be reported, and when it was made.
+    /// A find whose beginning is yet to be looked for; it is reported then, unless the mark has only moved.
     pending: Option<Find>,
     /// Where the marked stretch begins, in seconds.
     begins: f64,
@@ -46,6 +49,7 @@ pub struct Judge {
 #[derive(Clone, Copy)]
 struct Find {
     score: f64,
+    log10_p: f64,
     window: f64,
     seconds: f64,
     /// The mark was present already, elsewhere.
@@ -162,6 +166,7 @@ impl Judge {
         match self.tracked {
             Some(tracked)
                 if self.is_present()
+                    && tracked.seconds >= LEAST_EVIDENCE
                     && seconds - self.last_report >= self.interval - 0.5 * SLOT =>
             {
                 self.last_report = seconds;
@@ -192,9 +197,15 @@ impl Judge {
     /// Starts the search afresh, or stops it.
     fn search_while(&mut self, wanted: bool) {
         if wanted && !self.searching {
-            self.search.reset(self.clock);
+            self.search_afresh();
         }
         self.searching = wanted;
+    }
+
+    /// Lets the search forget what it has heard.
+    fn search_afresh(&mut self) {
+        self.highest = self.highest.max(self.search.highest());
+        self.search.forget();
     }
 
     /// Follows what the search has found with the latest slot.
@@ -206,7 +217,7 @@ impl Judge {
         if self.tracked.is_some() && tracker.follows(&found, search, maps, clock, seconds) {
             tracker.confirm(&found, search);
             // What has been counted once must not confirm again.
-            search.reset(clock);
+            self.search_afresh();
             return;
         }
         tracker.acquire(&found, search, maps, clock, seconds);
@@ -216,6 +227,7 @@ impl Judge {
             .seconds(found.window);
         self.pending = Some(Find {
             score: found.score,
+            log10_p: found.log10_alarms,
             window,
             seconds,
             // A jump within marked programme is not a new mark: the next report names the new position.
@@ -251,7 +263,7 @@ impl Judge {
             self.last_report = seconds;
             report(&Detection {
                 score: find.score,
-                log10_p: self.search.log10_alarms(find.score, tracked.speed),
+                log10_p: find.log10_p,
                 window: find.window,
                 ..self.detection(DetectionState::Found, &tracked, self.begins, end)
             });
@@ -282,9 +294,13 @@ impl Judge {
         self.detection(DetectionState::Present, tracked, end - tracked.seconds, end)
     }
 
-    /// The stretch in which the mark was there, and the score of the latest 2 s, in which it was not.
+    /// The stretch in which the mark was there, and the score of the latest 2 s.
     fn lost(&self, tracked: &Tracked) -> Detection {
-        let end = self.now - self.tracker.slots_since_end() as f64 * SLOT - TRAILS;
+        let end = match self.tracker.slots_since_end() {
+            // The audio breaks off, not the mark.
+            0 => self.now + 0.5 * SLOT,
+            slots => self.now - slots as f64 * SLOT - TRAILS,
+        };
         self.detection(
             DetectionState::Lost,
             tracked,

@@ -2,7 +2,7 @@
 //! The watermark itself, free of any GStreamer type.
 //!
 //! Embedding runs format -> [`key`] -> carrier and masking -> [`Embedder`]; detection runs
-//! correlation -> search -> tracker -> [`Detector`]. Both are streaming: `new` checks the settings
+//! correlation -> search -> tracker -> judge -> [`Detector`]. Both are streaming: `new` checks the settings
 //! and allocates, `process` and `push` neither allocate nor panic, whatever the samples are and
 //! however they are cut into pieces.
 

@@ -31,6 +31,9 @@ pub(super) const NOMINAL_SHARE: f64 = 0.5;
 pub struct Candidate {
     /// Score of the best window.
     pub score: f64,
+    /// [`Search::log10_alarms`] of the score that was tested. That of the best alignment, which is asked for only
+    /// afterwards, may be higher.
+    pub log10_alarms: f64,
     /// Which window that is.
     pub window: usize,
     /// Which view of the audio.
@@ -114,8 +117,10 @@ pub struct Search {
     clock: LocalClock,
     speeds: usize,
     nominal: usize,
+    /// Of the nominal speed and of all others: threshold, hypotheses in an hour, share of the permitted alarms.
     thresholds: [f64; 2],
     hypotheses: [f64; 2],
+    shares: [f64; 2],
     chips: Vec<f32>,
     products: Vec<f32>,
     /// Local row that each evidence was last tested in.
@@ -145,7 +150,10 @@ impl Search {
         let tests_an_hour = 3600.0 / SLOT * (rows * WINDOWS * VIEWS) as f64;
         let others = (speeds - 1) as f64;
         let hypotheses = [tests_an_hour, tests_an_hour * others];
-        let share = if speeds == 1 { 1.0 } else { NOMINAL_SHARE };
+        let shares = match speeds {
+            1 => [1.0, 1e-9],
+            _ => [NOMINAL_SHARE, 1.0 - NOMINAL_SHARE],
+        };
         let padded = vectors(speeds);
         let mut search = Search {
             arch: Arch::new(),
@@ -158,9 +166,10 @@ impl Search {
             speeds,
             nominal,
             thresholds: [
-                threshold(hypotheses[0], alarms * share),
-                threshold(hypotheses[1].max(1.0), alarms * (1.0 - share).max(1e-9)),
+                threshold(hypotheses[0], alarms * shares[0]),
+                threshold(hypotheses[1].max(1.0), alarms * shares[1]),
             ],
+            shares,
             hypotheses,
             chips: vec![0.0; padded * CHIPS],
             products: vec![0.0; padded * rows],
@@ -174,12 +183,17 @@ impl Search {
         search
     }
 
-    /// Forgets all evidence.
+    /// Forgets all evidence; slots are of another clock from now on.
     pub fn reset(&mut self, clock: LocalClock) {
-        self.evidence.iter_mut().for_each(Evidence::reset);
-        self.tested.fill(NEVER);
+        self.forget();
         self.clock = clock;
         self.newest_row = None;
+    }
+
+    /// Forgets all evidence.
+    pub fn forget(&mut self) {
+        self.evidence.iter_mut().for_each(Evidence::reset);
+        self.tested.fill(NEVER);
         self.highest = 0.0;
     }
 
@@ -216,8 +230,7 @@ impl Search {
     /// either kind of speed.
     pub fn log10_rate(&self, score: f64, speed: usize) -> f64 {
         let kind = (speed != self.nominal) as usize;
-        let share = if self.speeds == 1 { 1.0 } else { NOMINAL_SHARE };
-        (log_tail(score) + (self.hypotheses[kind].max(1.0) / share).ln()) / LN_10
+        (log_tail(score) + (self.hypotheses[kind].max(1.0) / self.shares[kind]).ln()) / LN_10
     }
 
     /// As [`Search::log10_rate`], but no more than 0: as the logarithm of the chance of a false alarm in an hour.
@@ -305,6 +318,7 @@ impl Search {
                 best.log10_rate = log10_rate;
                 best.candidate = Some(Candidate {
                     score,
+                    log10_alarms: log10_rate.min(0.0),
                     window,
                     view,
                     speed,
@@ -319,11 +333,12 @@ impl Search {
     /// Where the mark is whose presence a test has shown. A strong one is above the threshold at wrong alignments,
     /// too, so now all are asked. That finds no marks where there are none: it comes after the test.
     fn place(&self, mut best: Best) -> Option<Candidate> {
-        best.candidate?;
+        let tested = best.candidate?.log10_alarms;
         for i in 0..self.evidence.len() {
             self.compare(i, &mut best);
         }
         best.candidate.map(|found| Candidate {
+            log10_alarms: tested,
             offset: self
                 .evidence(found.view, found.speed, found.alignment)
                 .best_hypothesis(found.window),

@@ -248,7 +248,7 @@ impl RecentScores {
         self.taken += 1;
     }
 
-    /// Slots since the mark ended, for a mark that has just been given up.
+    /// Slots since the mark ended; 0 if it has not.
     pub fn slots_since_end(&self) -> usize {
         let len = self.taken.min(SCORES);
         // Age 0 is the latest.

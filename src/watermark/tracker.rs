@@ -146,6 +146,7 @@ impl Tracker {
             } = self.lanes[self.best];
             self.follow(view, speed, place + shift, maps, seconds);
             self.settled = false;
+            self.scores.reset();
         }
     }
 

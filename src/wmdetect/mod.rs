@@ -35,7 +35,7 @@
 //! | --- | --- | --- |
 //! | `state` | string | `found`, `present` (once an interval) or `lost` |
 //! | `score` | double | the score z: mean 0 and variance 1 on unmarked audio. `found`: with which the mark was found. `present`, `lost`: of the latest 2 s, however little they say |
-//! | `log10-p` | double | log10 of the chance of such a score in an hour of unmarked audio, all attempts counted |
+//! | `log10-p` | double | log10 of the false alarms to be expected at most in an hour of unmarked audio if such a score were enough, all attempts counted; 0 for one or more. In `present` and `lost`, which follow a mark that was found, only a scale for the score |
 //! | `window` | guint64 | ns of evidence behind the score |
 //! | `speed` | double | playing speed, 1.0 being that of `wmembed` |
 //! | `watermark-time` | guint64 | ns, position of the evidence's start in the marked programme, modulo 204.8 s (163.84 s with `carrier=noise`) |
