@@ -372,6 +372,19 @@ mod tests {
     }
 
     #[test]
+    fn in_long_silence_nothing_is_left() {
+        let mut evidence = Evidence::new(1);
+        evidence.enter_row(0);
+        evidence.add(&[1.0; CHIPS], &[1.0]);
+        // 25 s fade to 1e-30 in about eight minutes.
+        for row in 1..3000 {
+            evidence.enter_row(row);
+            evidence.add(&[0.0; CHIPS], &[0.0]);
+        }
+        assert!(evidence.faded.iter().all(|sum| *sum == 0.0));
+    }
+
+    #[test]
     fn one_hypothesis_goes_on_where_many_left_off() {
         let (count, mut state) = (16, 9u64);
         let mut many = Evidence::new(count);

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What happens to a slot once it is there: search, follow, report.
 
-use super::correlation::{Correlator, SLOT, SLOTS_PER_ROW, Slot, SpeedMap};
+use super::correlation::{Correlator, SLOT, Slot, SpeedMap};
 use super::detector::{Detection, DetectionState, DetectorConfig, DetectorStats};
-use super::format::{CHIPS, CYCLE, ROW, ROW_NANOSECONDS, ROWS, RowClock};
+use super::format::{CHIPS, CYCLE, ROW, ROW_NANOSECONDS, RowClock};
 use super::key::{Key, Signs};
 use super::search::{Candidate, LocalClock, Search, speed_maps};
 use super::stretch::{Beginning, RecentSlots};
-use super::tracker::{Tracked, Tracker};
+use super::tracker::{Tracked, Tracker, rows_at};
 use super::weighting::VIEWS;
 
 /// Seconds of the mark that are awaited after a find, at most this long, before it is reported: less does not
@@ -274,16 +274,10 @@ impl Judge {
         let map = &self.maps[tracked.speed];
         let (signs, row_clock, clock) = (&mut self.signs, self.row_clock, self.clock);
         self.recent.beginning(tracked.view, map, |seconds, shift| {
-            let slots = SLOTS_PER_ROW as i64;
             let place = tracked.place + shift;
-            let local = clock.row(seconds, map.speed, place.rem_euclid(slots) as usize);
-            let row = local + place.div_euclid(slots);
-            let row = match row_clock {
-                RowClock::Stream => row.rem_euclid(ROWS as i64),
-                RowClock::Utc => row.max(0),
-            };
+            let (_, row) = rows_at(clock, row_clock, seconds, map.speed, place);
             let mut of_row = [0.0; CHIPS];
-            signs.row(row as u64, &mut of_row);
+            signs.row(row, &mut of_row);
             of_row
         })
     }

@@ -5,7 +5,7 @@
 //! slots say it better: before the mark they have mean 0, and the place where that changes is found by
 //! maximum likelihood.
 
-use super::correlation::{SLOT, SpeedMap, of_view};
+use super::correlation::{FRAME, SLOT, SpeedMap, of_view};
 use super::format::{CHIPS, DELAY, WINDOW};
 use rustfft::num_complex::Complex;
 use std::ops::Range;
@@ -30,7 +30,7 @@ const ALL_ALONG: f32 = 4.0;
 /// Steps in which the beginning is looked for, in seconds.
 const STEP: f64 = 0.01;
 /// Time from the first audio to the middle of the first slot.
-const FIRST_SLOT: f64 = DELAY + 0.5 * (WINDOW + SLOT - 0.01);
+const FIRST_SLOT: f64 = DELAY + 0.5 * (WINDOW + SLOT - FRAME);
 
 /// The sums of the latest slots.
 pub struct RecentSlots {

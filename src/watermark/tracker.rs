@@ -205,20 +205,10 @@ impl Tracker {
             evidence,
             ..
         } = &mut self.lanes[lane];
-        let slots = SLOTS_PER_ROW as i64;
-        let local = clock.row(
-            seconds,
-            maps[*speed].speed,
-            place.rem_euclid(slots) as usize,
-        );
+        let (local, row) = rows_at(clock, self.row_clock, seconds, maps[*speed].speed, *place);
         let row_score = evidence.enter_row(local);
-        let row = local + place.div_euclid(slots);
-        let row = match self.row_clock {
-            RowClock::Stream => row.rem_euclid(ROWS as i64),
-            RowClock::Utc => row.max(0),
-        };
         let mut signs = [0.0; CHIPS];
-        self.signs.row(row as u64, &mut signs);
+        self.signs.row(row, &mut signs);
         let product = self.chips.iter().zip(signs).map(|(b, s)| b * s).sum();
         evidence.add(&self.chips, &[product]);
         if lane == self.best {
@@ -353,6 +343,24 @@ impl Tracker {
         let distance = (place - expected).rem_euclid(cycle);
         distance.min(cycle - distance) <= 1
     }
+}
+
+/// Local row, and row of the key, of what is heard at `seconds` if the mark plays at `speed` and is at `place`.
+pub fn rows_at(
+    clock: LocalClock,
+    row_clock: RowClock,
+    seconds: f64,
+    speed: f64,
+    place: i64,
+) -> (i64, u64) {
+    let slots = SLOTS_PER_ROW as i64;
+    let local = clock.row(seconds, speed, place.rem_euclid(slots) as usize);
+    let row = local + place.div_euclid(slots);
+    let row = match row_clock {
+        RowClock::Stream => row.rem_euclid(ROWS as i64),
+        RowClock::Utc => row.max(0),
+    };
+    (local, row as u64)
 }
 
 /// The neighbours in each view: steps of speed and of place, those of one speed together.
