@@ -14,6 +14,7 @@ use super::format::{
     CHIPS, Carrier as Kind, DELAY, ROW_NANOSECONDS, ROWS, RowClock, WINDOW, chip_of,
 };
 use super::key::Signs;
+use super::levels::{Levels, Steadiness};
 use super::spectrum::{Forward, Inverse, Timeline, fast_size};
 use rustfft::num_complex::Complex;
 use std::ops::Range;
@@ -38,6 +39,8 @@ const POWER_MEMORY: f64 = 10.0;
 const MEDIUM: f32 = 0.3;
 const MOST_LOWERED: f32 = 0.6;
 const MOST_RAISED: f32 = 1.5;
+/// Music that is as sparse, single notes, does not hide more, ViSQOL finds: 1.2 dB is the bound where the programme is steady.
+const MOST_RAISED_STEADY: f32 = 1.15;
 /// Frames that the mean weight at the start counts for, about a second: it starts at [`MEDIUM`].
 const FRAMES_BEFORE: f32 = 16.0;
 /// Mean power of a bin of the carrier's frames: two copies of unit magnitude, or one of the same power. What is left of
@@ -81,6 +84,10 @@ pub struct CarrierStage {
     mean_power: f32,
     powers_seen: f32,
     mean_weight: f32,
+    levels: Levels,
+    steadiness: Steadiness,
+    /// Amplitude of each bin of the present frame.
+    amplitude: Vec<f32>,
     noise_block: Vec<f32>,
     noise_frame: Vec<f32>,
     /// Unix or stream time of frame 0, in nanoseconds.
@@ -115,6 +122,7 @@ impl CarrierStage {
             copy: vec![Complex::ZERO; n],
             weight: vec![0.0; n],
         };
+        let levels = Levels::new(bins.clone().map(hertz));
         let mut stage = CarrierStage {
             kind,
             lookahead,
@@ -142,6 +150,9 @@ impl CarrierStage {
             mean_power: 0.0,
             powers_seen: 0.0,
             mean_weight: MEDIUM,
+            levels,
+            steadiness: Steadiness::new(),
+            amplitude: vec![0.0; n],
             noise_block: noise_block(delay),
             noise_frame: vec![0.0; size],
             start: 0,
@@ -163,6 +174,7 @@ impl CarrierStage {
         self.mean_power = 0.0;
         self.powers_seen = 0.0;
         self.mean_weight = MEDIUM;
+        self.steadiness = Steadiness::new();
         self.start = start;
         self.next_frame = 0;
         // Partner k starts one delay after frame k: the first two of negative number lie within the stream.
@@ -178,7 +190,7 @@ impl CarrierStage {
         }
     }
 
-    /// Mean power of a bin when the carrier is transformed in windowed frames of `size` samples.
+    /// Mean power of a bin whose level is 0 dB when the carrier is transformed in windowed frames of `size` samples.
     pub fn bin_power(&self, size: usize) -> f32 {
         let power = match self.kind {
             Kind::Programme => PROGRAMME_POWER * OVERLAP_GAIN,
@@ -234,9 +246,11 @@ impl CarrierStage {
 
     /// Amplitude that the carrier is raised or lowered by, from how much of the programme is worth correlating with.
     fn raised(&self) -> f32 {
+        let steady = self.steadiness.share();
+        let most = MOST_RAISED + steady * (MOST_RAISED_STEADY - MOST_RAISED);
         (MEDIUM / self.mean_weight.max(1e-3))
             .sqrt()
-            .clamp(MOST_LOWERED, MOST_RAISED)
+            .clamp(MOST_LOWERED, most)
     }
 
     /// Makes the next frame of the programme carrier, if all that it needs is there.
@@ -259,7 +273,9 @@ impl CarrierStage {
         let earlier_partner = &self.partners[k.rem_euclid(slots) as usize];
         let later_partner = &self.partners[(k + HOPS as i64).rem_euclid(slots) as usize];
         let lookahead = self.lookahead;
-        let raised = self.raised();
+        self.levels
+            .amplitudes(self.steadiness.share(), self.raised(), &mut self.amplitude);
+        let amplitude = &self.amplitude;
         grow(&mut self.output, at, self.size);
         let sum = self.output.range_mut(at, self.size);
         let (bins, chip_of_bin) = (self.bins.clone(), &self.chip_of_bin);
@@ -273,7 +289,7 @@ impl CarrierStage {
                     squares += later_partner.weight[i].powi(2);
                 }
                 // The same power, whatever the partners are worth.
-                *u = copies * (raised / ((0.5 * squares).sqrt() + 1e-3));
+                *u = copies * (amplitude[i] / ((0.5 * squares).sqrt() + 1e-3));
             }
         });
         self.next_frame += 1;
@@ -296,6 +312,7 @@ impl CarrierStage {
         let memory = (POWER_MEMORY * HOPS as f64 / (2.0 * DELAY)) as f32;
         self.powers_seen = (self.powers_seen + 1.0).min(memory);
         self.mean_power += (mean - self.mean_power) / self.powers_seen;
+        self.steadiness.take(mean);
         let slots = self.partners.len() as i64;
         let partner =
             &mut self.partners[(self.next_partner + HOPS as i64).rem_euclid(slots) as usize];
@@ -329,14 +346,16 @@ impl CarrierStage {
         let block = self.clock(at) / NOISE_BLOCK_NANOSECONDS;
         self.signs
             .row(self.row_clock.row(block * ROW_NANOSECONDS), &mut signs);
+        self.levels.amplitudes(0.0, 1.0, &mut self.amplitude);
         let frame = self.forward.transform(&self.noise_frame);
         let frame = &frame[self.bins.clone()];
         grow(&mut self.output, at, self.size);
         let sum = self.output.range_mut(at, self.size);
         let (bins, chip_of_bin) = (self.bins.clone(), &self.chip_of_bin);
         self.inverse.add_to(sum, |spectrum| {
-            for ((u, f), chip) in spectrum[bins].iter_mut().zip(frame).zip(chip_of_bin) {
-                *u = f * (signs[*chip as usize] / (f.norm() + 1e-9));
+            let of_bins = frame.iter().zip(chip_of_bin).zip(&self.amplitude);
+            for (u, ((f, chip), amplitude)) in spectrum[bins].iter_mut().zip(of_bins) {
+                *u = f * (signs[*chip as usize] * amplitude / (f.norm() + 1e-9));
             }
         });
         self.next_frame += 1;
@@ -421,5 +440,8 @@ mod tests {
         assert!((stage.raised() - (0.3f32 / 0.48).sqrt()).abs() < 1e-6);
         stage.mean_weight = 0.9;
         assert_eq!(stage.raised(), MOST_LOWERED);
+        stage.mean_weight = 0.1;
+        (0..200).for_each(|_| stage.steadiness.take(0.1));
+        assert!((stage.raised() - MOST_RAISED_STEADY).abs() < 1e-6);
     }
 }

@@ -6,7 +6,7 @@
 
 use super::format::{CHIP_HIGH, CHIP_LOW, CHIP_WIDTH, CHIPS, DELAY, WINDOW};
 use super::spectrum::{Forward, Timeline, fast_size};
-use super::weighting::{VIEWS, Weighting};
+use super::weighting::{LEARNED, VIEWS, Weighting};
 use rustfft::num_complex::Complex;
 use std::f64::consts::TAU;
 use std::ops::Range;
@@ -35,11 +35,11 @@ pub fn compress(y: Complex<f32>) -> Complex<f32> {
     }
 }
 
-/// Sums of C(f) = Y(t) conj Y(t - 160 ms) over the frames of one slot, Y weighted as each view has it.
+/// Sums of C(f) = Y(t) conj Y(t - 160 ms) over the frames of one slot, Y weighted.
 pub struct Slot<'a> {
     /// Input frame, counted since the reset, at the middle of the window that is latest in the middle of the slot.
     pub middle: f64,
-    /// One sum for each bin of [`Correlator::bins`], one view behind the other.
+    /// One sum for each bin of [`Correlator::bins`].
     pub sums: &'a [Complex<f32>],
 }
 
@@ -63,6 +63,8 @@ pub struct Correlator {
     sums: Vec<Complex<f32>>,
     next_frame: u64,
     in_slot: u64,
+    /// The weighting has heard the first frames.
+    learned: bool,
 }
 
 impl Correlator {
@@ -75,19 +77,23 @@ impl Correlator {
         let first = bin(CHIP_LOW * (1.0 - deviation));
         let last = bin(CHIP_HIGH * (1.0 + deviation)) + 1;
         let bins = first..last.min(size / 2);
-        Correlator {
+        let hertz = |bin: usize| bin as f64 * rate / size as f64;
+        let mut correlator = Correlator {
             delay,
             size,
             forward: Forward::new(size),
-            received: Timeline::new(size + block),
-            weighting: Weighting::new(bins.len()),
-            weighted: vec![Complex::ZERO; VIEWS * bins.len()],
-            history: vec![vec![Complex::ZERO; VIEWS * bins.len()]; FRAMES_PER_DELAY as usize],
-            sums: vec![Complex::ZERO; VIEWS * bins.len()],
+            received: Timeline::new(LEARNED as usize * delay as usize / 16 + 2 * size + block),
+            weighting: Weighting::new(bins.clone().map(hertz), rate / size as f64),
+            weighted: vec![Complex::ZERO; bins.len()],
+            history: vec![vec![Complex::ZERO; bins.len()]; FRAMES_PER_DELAY as usize],
+            sums: vec![Complex::ZERO; bins.len()],
             next_frame: 0,
             in_slot: 0,
+            learned: false,
             bins,
-        }
+        };
+        correlator.reset();
+        correlator
     }
 
     /// Forgets all audio.
@@ -95,7 +101,14 @@ impl Correlator {
         self.received.reset();
         self.weighting.reset();
         self.sums.fill(Complex::ZERO);
-        (self.next_frame, self.in_slot) = (0, 0);
+        (self.next_frame, self.in_slot, self.learned) = (0, 0, false);
+        self.received.extend(self.padding());
+    }
+
+    /// Frames of silence before the first frame of audio and after the last, half a window each: the first window
+    /// has its middle where the audio begins. An excerpt of 2 s has 7 % more evidence with them.
+    fn padding(&self) -> usize {
+        self.size / 2
     }
 
     /// Frames a transform and bins that the sums are of.
@@ -111,22 +124,54 @@ impl Correlator {
     /// Takes mixed audio and calls `slot` for each slot that it completes.
     pub fn push(&mut self, audio: &[f32], mut slot: impl FnMut(Slot)) {
         self.received.extend(audio.len()).copy_from_slice(audio);
-        while self.start(self.next_frame) + self.size as u64 <= self.received.end() {
-            self.correlate_frame();
-            if self.in_slot == FRAMES_PER_SLOT {
-                self.end_slot(&mut slot);
-            }
+        if !self.learned && self.is_there(LEARNED - 1) {
+            self.learn();
+        }
+        if self.learned {
+            self.correlate(&mut slot);
         }
     }
 
-    /// Gives out what there is of a slot.
+    /// Gives out what there is of a slot. A reset is to follow.
     pub fn finish(&mut self, mut slot: impl FnMut(Slot)) {
+        self.received.extend(self.padding());
+        if !self.learned {
+            self.learn();
+        }
+        self.correlate(&mut slot);
         if self.in_slot > 0 {
             self.end_slot(&mut slot);
         }
     }
 
-    /// First input frame of frame `k`. Sixteen frames are one delay to the sample, at any rate.
+    /// Whether all of frame `k` has been received.
+    fn is_there(&self, k: u64) -> bool {
+        self.start(k) + self.size as u64 <= self.received.end()
+    }
+
+    /// Lets the weighting hear the first frames.
+    fn learn(&mut self) {
+        let mut k = 0;
+        while k < LEARNED && self.is_there(k) {
+            let samples = self.received.range(self.start(k), self.size);
+            let spectrum = self.forward.transform(samples);
+            self.weighting.learn(&spectrum[self.bins.clone()]);
+            k += 1;
+        }
+        self.weighting.end_learning();
+        self.learned = true;
+    }
+
+    fn correlate(&mut self, slot: &mut impl FnMut(Slot)) {
+        while self.is_there(self.next_frame) {
+            self.correlate_frame();
+            if self.in_slot == FRAMES_PER_SLOT {
+                self.end_slot(slot);
+            }
+        }
+    }
+
+    /// First frame received (of the silence before the audio, if negative) of frame `k`. Sixteen frames are one delay to the sample, at any rate.
     fn start(&self, k: u64) -> u64 {
         (2 * k * self.delay + FRAMES_PER_DELAY) / (2 * FRAMES_PER_DELAY)
     }
@@ -153,7 +198,7 @@ impl Correlator {
     fn end_slot(&mut self, slot: &mut impl FnMut(Slot)) {
         let first = self.start(self.next_frame - self.in_slot);
         let last = self.start(self.next_frame - 1);
-        let middle = (first + last + self.size as u64) as f64 / 2.0;
+        let middle = (first + last + self.size as u64) as f64 / 2.0 - self.padding() as f64;
         slot(Slot {
             middle,
             sums: &self.sums,
@@ -216,7 +261,7 @@ impl SpeedMap {
         &self.edges
     }
 
-    /// Correlation of each chip, from the sums of one view; 0 for chips that the stream has no bins for.
+    /// Correlation of each chip, from the sums of a slot; 0 for chips that the stream has no bins for.
     pub fn chips(&self, sums: &[Complex<f32>], chips: &mut [f32]) {
         for (chip, edge) in chips.iter_mut().zip(self.edges.windows(2)) {
             let bins = edge[0] as usize..edge[1] as usize;
@@ -258,10 +303,9 @@ mod tests {
         let mut chips = [0.0; CHIPS];
         let (mut sum, mut size) = (0.0, 0.0);
         correlator.push(audio, |slot| {
-            let plain = of_view(slot.sums, 0);
-            map.chips(plain, &mut chips);
+            map.chips(slot.sums, &mut chips);
             sum += chips.iter().sum::<f32>();
-            size += plain.iter().map(|c| c.norm()).sum::<f32>();
+            size += slot.sums.iter().map(|c| c.norm()).sum::<f32>();
         });
         sum / size
     }

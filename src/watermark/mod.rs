@@ -16,6 +16,7 @@ mod evidence;
 pub mod format;
 mod judge;
 pub mod key;
+mod levels;
 mod masking;
 mod noise;
 mod presence;
@@ -28,6 +29,7 @@ mod stretch;
 pub mod survey;
 mod tracker;
 mod weighting;
+mod weighting_network;
 
 pub use detector::{Detection, DetectionState, Detector, DetectorConfig, DetectorStats};
 pub use embedder::{Embedder, EmbedderConfig};
