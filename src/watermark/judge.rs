@@ -221,10 +221,7 @@ impl Judge {
             return;
         }
         tracker.acquire(&found, search, maps, clock, seconds);
-        let window = self
-            .search
-            .evidence(found.view, found.speed, found.alignment)
-            .seconds(found.window);
+        let window = self.search.seconds(&found);
         self.pending = Some(Find {
             score: found.score,
             log10_p: found.log10_alarms,

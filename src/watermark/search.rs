@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! All rows of the key at all speeds and alignments, in all views: where could the mark be?
 //!
-//! The sum of a slot's chip correlations times the signs of a row is made once for each slot, row,
-//! speed and view. Sums over the slots of a row are made from these for each of the five ways in which rows can
-//! lie on slots, so the costly product serves all alignments.
+//! Rows can lie on slots in five ways, the alignments. Each slot ends the row of one of them. So after each slot the
+//! latest five are added up and multiplied with the signs of all rows, at each speed and in each view, and the product
+//! goes to the evidence of the alignment whose row has just ended.
 //!
-//! An alignment is tested when its row ends, one of the five after each slot, and the row under way once more
+//! There an alignment is tested, and the row under way once more
 //! when the stream ends: an excerpt of 2 s has no evidence to give away. No row is tested twice. The sums of
 //! neighbouring slots are nearly the same, so more tests would find little more, and each raises the threshold.
 
 use super::bound::{log_tail, threshold};
 use super::correlation::{Correlator, SLOT, SLOTS_PER_ROW, SpeedMap, of_view};
-use super::evidence::{Evidence, LANES, WINDOWS};
+use super::evidence::{self, Evidence, LANES, UnderWay, WINDOWS, turn};
 use super::format::{CHIPS, ROW, ROWS, RowClock};
 use super::key::Signs;
+use super::latest::{LatestSlots, energy};
 use super::products::{PASS, SignMatrix};
 use super::weighting::VIEWS;
 use pulp::Arch;
@@ -63,8 +64,10 @@ impl LocalClock {
 /// Slots that there must be before rows are tested: two rows tell the alignments apart. A strong mark is above the
 /// threshold after a single slot, with which all alignments score alike. The end of a stream cannot wait.
 const FEWEST_SLOTS: u64 = 2 * SLOTS_PER_ROW as u64;
-/// No row has this number.
-const NEVER: i64 = i64::MIN;
+/// Share of the threshold that a fading sum must reach before the windows that are cut are looked at. Of a steady mark
+/// that begins after programme as loud a fading sum holds at least 0.8 of what the window does; chance adds or takes
+/// away 0.6, so that at a threshold of 8 one in several hundred has to wait for the next row.
+const SCREEN: f64 = 0.6;
 
 /// Of the candidates above their thresholds the one that chance would explain least.
 pub struct Best {
@@ -121,10 +124,17 @@ pub struct Search {
     thresholds: [f64; 2],
     hypotheses: [f64; 2],
     shares: [f64; 2],
+    /// Chips of a slot, of those that a row has, of the row, and these times the signs of all rows of the key.
+    of_slot: Vec<f32>,
+    latest: LatestSlots,
     chips: Vec<f32>,
     products: Vec<f32>,
+    /// Products of one vector, hypothesis by hypothesis.
+    hypotheses_of_row: Vec<f32>,
+    /// Slots since all evidence was forgotten.
+    slots: u64,
     /// Local row that each evidence was last tested in.
-    tested: Vec<i64>,
+    tested: Vec<Option<i64>>,
     /// Evidence of view `u`, speed `v` and alignment `a` at `(u * speeds + v) * SLOTS_PER_ROW + a`; chips and
     /// products are in the same order.
     evidence: Vec<Evidence>,
@@ -171,9 +181,13 @@ impl Search {
             ],
             shares,
             hypotheses,
+            of_slot: vec![0.0; padded * CHIPS],
+            latest: LatestSlots::new(padded * CHIPS),
             chips: vec![0.0; padded * CHIPS],
             products: vec![0.0; padded * rows],
-            tested: vec![NEVER; VIEWS * speeds * SLOTS_PER_ROW],
+            hypotheses_of_row: vec![0.0; rows],
+            slots: 0,
+            tested: vec![None; VIEWS * speeds * SLOTS_PER_ROW],
             evidence: vec![Evidence::new(rows); VIEWS * speeds * SLOTS_PER_ROW],
             highest: 0.0,
         };
@@ -193,7 +207,9 @@ impl Search {
     /// Forgets all evidence.
     pub fn forget(&mut self) {
         self.evidence.iter_mut().for_each(Evidence::reset);
-        self.tested.fill(NEVER);
+        self.latest.reset();
+        self.slots = 0;
+        self.tested.fill(None);
         self.highest = 0.0;
     }
 
@@ -205,6 +221,32 @@ impl Search {
     /// Evidence in view `view` at speed `speed` and alignment `alignment`.
     pub fn evidence(&self, view: usize, speed: usize, alignment: usize) -> &Evidence {
         &self.evidence[(view * self.speeds + speed) * SLOTS_PER_ROW + alignment]
+    }
+
+    /// Writes the chips of the latest row of that evidence, whole or under way, as far as it has come.
+    pub fn latest_row(
+        &self,
+        view: usize,
+        speed: usize,
+        alignment: usize,
+        chips: &mut [f32; CHIPS],
+    ) {
+        let slots = self.evidence(view, speed, alignment).in_row();
+        let vector = view * self.speeds + speed;
+        self.latest.sum(slots, vector * CHIPS, chips);
+    }
+
+    /// Slots since the evidence was last forgotten.
+    pub fn slots(&self) -> u64 {
+        self.slots
+    }
+
+    /// Seconds of evidence behind a candidate.
+    pub fn seconds(&self, found: &Candidate) -> f64 {
+        let in_row = self
+            .evidence(found.view, found.speed, found.alignment)
+            .in_row();
+        evidence::seconds(found.window, in_row as u64, self.slots)
     }
 
     /// Score above which speed `speed` counts as found.
@@ -246,10 +288,10 @@ impl Search {
         sums: &[Complex<f32>],
         maps: &[SpeedMap],
     ) -> Option<Candidate> {
-        let mut chips = std::mem::take(&mut self.chips);
+        let mut chips = std::mem::take(&mut self.of_slot);
         write_chips(sums, maps, &mut chips);
         let best = self.push_chips(seconds, &chips, maps);
-        self.chips = chips;
+        self.of_slot = chips;
         self.place(best)
     }
 
@@ -257,21 +299,29 @@ impl Search {
     /// asking where the best place is.
     pub fn push_chips(&mut self, seconds: f64, chips: &[f32], maps: &[SpeedMap]) -> Best {
         self.follow_clock(seconds);
-        self.matrix.multiply(self.arch, chips, &mut self.products);
+        self.slots += 1;
+        self.latest.push(chips);
+        self.multiply(SLOTS_PER_ROW);
         let rows = self.matrix.rows();
         let mut best = Best::default();
         for i in 0..self.evidence.len() {
             let (vector, alignment) = (i / SLOTS_PER_ROW, i % SLOTS_PER_ROW);
             let speed = maps[vector % maps.len()].speed;
+            // Whether the row ends with this slot follows from when the next one is due.
             let row = self.clock.row(seconds, speed, alignment);
-            self.evidence[i].enter_row(row);
-            self.evidence[i].add(
-                &chips[vector * CHIPS..][..CHIPS],
-                &self.products[vector * rows..][..rows],
-            );
-            let ends = self.clock.row(seconds + SLOT, speed, alignment) != row;
-            if ends && self.evidence[i].slots() >= FEWEST_SLOTS {
-                self.test(i, &mut best);
+            let ended = self.clock.row(seconds + SLOT, speed, alignment) - 1;
+            if !self.evidence[i].advance(row, ended) {
+                continue;
+            }
+            let energy = energy(&self.chips[vector * CHIPS..][..CHIPS]);
+            let products = &self.products[vector * rows..][..rows];
+            let fading = self.evidence[i].end_row(self.arch, ended, energy, products);
+            if self.slots >= FEWEST_SLOTS {
+                self.tested[i] = Some(ended);
+                let least = SCREEN * self.threshold(vector % self.speeds);
+                let scores = self.evidence[i].screened(self.arch, &fading, least as f32);
+                let highest = self.compare(i, scores, &mut best);
+                self.highest = self.highest.max(highest);
             }
         }
         best
@@ -286,28 +336,71 @@ impl Search {
     /// As [`Search::finish`], without asking where the best place is.
     pub fn test_all(&mut self) -> Best {
         let mut best = Best::default();
-        for i in 0..self.evidence.len() {
-            self.test(i, &mut best);
-        }
+        let highest = self.compare_all(false, &mut best);
+        self.highest = self.highest.max(highest);
         best
     }
 
-    /// Tests the row under way of evidence `i`, if it has not been.
-    fn test(&mut self, i: usize, best: &mut Best) {
-        let row = self.evidence[i].row();
-        if std::mem::replace(&mut self.tested[i], row) != row {
-            let score = self.compare(i, best);
-            self.highest = self.highest.max(score);
+    /// Takes the best of all evidence if it is better; returns the highest score. What has been tested is looked at only
+    /// if that is to be done `again`, and then it does not count as a test.
+    fn compare_all(&mut self, again: bool, best: &mut Best) -> f64 {
+        let mut highest = 0.0f64;
+        // Rows under way with the same number of slots share a product.
+        for slots in 0..=SLOTS_PER_ROW {
+            let mut multiplied = slots == 0;
+            for i in 0..self.evidence.len() {
+                let row = self.evidence[i].row();
+                let tested = self.tested[i] == row;
+                if self.evidence[i].under_way() != slots || tested && !again {
+                    continue;
+                }
+                if !multiplied {
+                    self.multiply(slots);
+                    multiplied = true;
+                }
+                if !again {
+                    self.tested[i] = row;
+                }
+                let arch = self.arch;
+                let scores = self.ask(i, |evidence, row| evidence.highest(arch, row));
+                highest = highest.max(self.compare(i, scores, best));
+            }
+        }
+        highest
+    }
+
+    /// Multiplies the sum of the latest `slots` slots, of all vectors, with the signs.
+    fn multiply(&mut self, slots: usize) {
+        self.latest.sum(slots, 0, &mut self.chips);
+        self.matrix
+            .multiply(self.arch, &self.chips, &mut self.products);
+    }
+
+    /// Asks evidence `i`, given what there is of its row under way: [`Search::multiply`] has to be called for the slots
+    /// of that.
+    fn ask<T>(&mut self, i: usize, ask: impl FnOnce(&Evidence, Option<UnderWay>) -> T) -> T {
+        let (evidence, vector, rows) = (&self.evidence[i], i / SLOTS_PER_ROW, self.matrix.rows());
+        match evidence.row() {
+            Some(row) if evidence.under_way() > 0 => {
+                let products = &self.products[vector * rows..][..rows];
+                turn(products, row, &mut self.hypotheses_of_row);
+                let under_way = UnderWay {
+                    products: &self.hypotheses_of_row,
+                    energy: energy(&self.chips[vector * CHIPS..][..CHIPS]),
+                };
+                ask(evidence, Some(under_way))
+            }
+            _ => ask(evidence, None),
         }
     }
 
-    /// Takes the best of evidence `i` if it is better; returns its highest score.
-    fn compare(&self, i: usize, best: &mut Best) -> f64 {
+    /// Takes the best of evidence `i`, of which these are the scores, if it is better; returns its highest score.
+    fn compare(&self, i: usize, scores: [f32; WINDOWS], best: &mut Best) -> f64 {
         let (vector, alignment) = (i / SLOTS_PER_ROW, i % SLOTS_PER_ROW);
         let (view, speed) = (vector / self.speeds, vector % self.speeds);
         let threshold = self.threshold(speed);
         let mut highest = 0.0f64;
-        for (window, score) in self.evidence[i].highest(self.arch).into_iter().enumerate() {
+        for (window, score) in scores.into_iter().enumerate() {
             let score = score as f64;
             highest = highest.max(score);
             if score <= threshold {
@@ -332,16 +425,17 @@ impl Search {
 
     /// Where the mark is whose presence a test has shown. A strong one is above the threshold at wrong alignments,
     /// too, so now all are asked. That finds no marks where there are none: it comes after the test.
-    fn place(&self, mut best: Best) -> Option<Candidate> {
+    fn place(&mut self, mut best: Best) -> Option<Candidate> {
         let tested = best.candidate?.log10_alarms;
-        for i in 0..self.evidence.len() {
-            self.compare(i, &mut best);
-        }
-        best.candidate.map(|found| Candidate {
+        self.compare_all(true, &mut best);
+        let found = best.candidate?;
+        let i = (found.view * self.speeds + found.speed) * SLOTS_PER_ROW + found.alignment;
+        self.multiply(self.evidence[i].under_way());
+        Some(Candidate {
             log10_alarms: tested,
-            offset: self
-                .evidence(found.view, found.speed, found.alignment)
-                .best_hypothesis(found.window),
+            offset: self.ask(i, |evidence, row| {
+                evidence.best_hypothesis(found.window, row)
+            }),
             ..found
         })
     }
