@@ -349,11 +349,17 @@ impl WithSimd for Fade<'_> {
         let (sums, _) = S::as_mut_simd_f32s(self.sums);
         let (new, _) = S::as_simd_f32s(self.new);
         let mut highest = [simd.splat_f32s(f32::NEG_INFINITY); APART];
-        for (sums, new) in sums.chunks_mut(APART).zip(new.chunks(APART)) {
-            for ((sum, new), highest) in sums.iter_mut().zip(new).zip(&mut highest) {
-                *sum = simd.mul_add_e_f32s(stays, *sum, *new);
-                *highest = simd.max_f32s(*highest, *sum);
+        let (pieces, rest) = sums.as_chunks_mut::<APART>();
+        let (new_pieces, new_rest) = new.as_chunks::<APART>();
+        for (sums, new) in pieces.iter_mut().zip(new_pieces) {
+            for i in 0..APART {
+                sums[i] = simd.mul_add_e_f32s(stays, sums[i], new[i]);
+                highest[i] = simd.max_f32s(highest[i], sums[i]);
             }
+        }
+        for (sum, new) in rest.iter_mut().zip(new_rest) {
+            *sum = simd.mul_add_e_f32s(stays, *sum, *new);
+            highest[0] = simd.max_f32s(highest[0], *sum);
         }
         highest
             .iter()
@@ -378,18 +384,20 @@ impl WithSimd for Screen<'_> {
         let mut highest = [0.0f32; CUT];
         let energies = self.now.cut_energies();
         let evidence = self.now.evidence;
-        let streams = evidence.faded.chunks_exact(evidence.count);
-        for (sums, limit) in streams.zip(self.limits).filter(|(_, l)| l.is_finite()) {
+        let all_sums = evidence.faded.chunks_exact(evidence.count);
+        for (sums, limit) in all_sums.zip(self.limits).filter(|(_, l)| l.is_finite()) {
             for (piece, sums) in sums.as_chunks::<LANES>().0.iter().enumerate() {
                 // First all at once: hardly any piece has one that does.
-                let (first, rest) = S::as_simd_f32s(sums).0.split_at(1);
-                let highest_sum = rest.iter().fold(first[0], |a, &b| simd.max_f32s(a, b));
-                if simd.reduce_max_f32s(highest_sum) < limit {
+                let of_piece = S::as_simd_f32s(sums).0;
+                let most = of_piece
+                    .iter()
+                    .fold(of_piece[0], |a, &b| simd.max_f32s(a, b));
+                if simd.reduce_max_f32s(most) < limit {
                     continue;
                 }
                 for lane in (0..LANES).filter(|lane| sums[*lane] >= limit) {
-                    let sums = self.now.cut(piece * LANES + lane);
-                    for ((highest, sum), energy) in highest.iter_mut().zip(sums).zip(energies) {
+                    let cut = self.now.cut(piece * LANES + lane);
+                    for ((highest, sum), energy) in highest.iter_mut().zip(cut).zip(energies) {
                         *highest = highest.max(score(sum, energy));
                     }
                 }

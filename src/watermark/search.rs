@@ -15,7 +15,7 @@ use super::evidence::{self, Evidence, LANES, UnderWay, WINDOWS, turn};
 use super::format::{CHIPS, ROW, ROWS, RowClock};
 use super::key::Signs;
 use super::latest::{LatestSlots, energy};
-use super::products::{PASS, SignMatrix};
+use super::products::SignMatrix;
 use super::weighting::VIEWS;
 use pulp::Arch;
 use rustfft::num_complex::Complex;
@@ -97,7 +97,7 @@ pub fn speed_maps(deviation: f64, sample_rate: u32, correlator: &Correlator) -> 
 
 /// Vectors of chips that a search over so many speeds takes with each slot.
 pub fn vectors(speeds: usize) -> usize {
-    (VIEWS * speeds).next_multiple_of(PASS)
+    VIEWS * speeds
 }
 
 /// Writes the chips of a slot in the order of a search: speed by speed, view after view.
@@ -164,7 +164,7 @@ impl Search {
             1 => [1.0, 1e-9],
             _ => [NOMINAL_SHARE, 1.0 - NOMINAL_SHARE],
         };
-        let padded = vectors(speeds);
+        let vectors = vectors(speeds);
         let mut search = Search {
             arch: Arch::new(),
             signs,
@@ -181,10 +181,10 @@ impl Search {
             ],
             shares,
             hypotheses,
-            of_slot: vec![0.0; padded * CHIPS],
-            latest: LatestSlots::new(padded * CHIPS),
-            chips: vec![0.0; padded * CHIPS],
-            products: vec![0.0; padded * rows],
+            of_slot: vec![0.0; vectors * CHIPS],
+            latest: LatestSlots::new(vectors * CHIPS),
+            chips: vec![0.0; vectors * CHIPS],
+            products: vec![0.0; vectors * rows],
             hypotheses_of_row: vec![0.0; rows],
             slots: 0,
             tested: vec![None; VIEWS * speeds * SLOTS_PER_ROW],
@@ -373,7 +373,7 @@ impl Search {
     fn multiply(&mut self, slots: usize) {
         self.latest.sum(slots, 0, &mut self.chips);
         self.matrix
-            .multiply(self.arch, &self.chips, &mut self.products);
+            .multiply(self.arch, &mut self.chips, &mut self.products);
     }
 
     /// Asks evidence `i`, given what there is of its row under way: [`Search::multiply`] has to be called for the slots
