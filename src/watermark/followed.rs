@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Evidence for one hypothesis that is followed, slot by slot: what [`super::evidence`] keeps for many and row by row.
 
-use super::evidence::{self, Evidence, FADED, KEPT, LATEST, fading, score};
+use super::evidence::Evidence;
 use super::format::CHIPS;
 use super::latest::energy;
+use super::windows::{self, FADED, KEPT, LATEST, fading, score};
 
 /// Running sums of one hypothesis.
 #[derive(Clone)]
@@ -110,7 +111,7 @@ impl Followed {
 
     /// Seconds of evidence in that: never more than there was since the start.
     pub fn seconds(&self) -> f64 {
-        evidence::seconds(LATEST, self.slots_in_row, self.slots)
+        windows::seconds(LATEST, self.slots_in_row, self.slots)
     }
 
     /// Score of the window that fades within 3.2 s, which tells neighbouring hypotheses apart.
@@ -129,7 +130,7 @@ const COMPARED: usize = 0;
 mod tests {
     use super::*;
     use crate::watermark::correlation::SLOTS_PER_ROW;
-    use crate::watermark::evidence::LANES;
+    use crate::watermark::windows::LANES;
     use pulp::Arch;
 
     fn random(state: &mut u64) -> f32 {
@@ -185,7 +186,7 @@ mod tests {
                         want.energies[row],
                     );
                 }
-                let seconds = evidence::seconds(LATEST, many.in_row() as u64, slot as u64 + 1);
+                let seconds = windows::seconds(LATEST, many.in_row() as u64, slot as u64 + 1);
                 assert_eq!(one.seconds(), seconds);
             }
         }

@@ -24,12 +24,15 @@ mod presence;
 mod products;
 mod search;
 mod spectrum;
+mod speeds;
 mod stretch;
 // For a measurement, `make unmarked`.
 #[doc(hidden)]
 pub mod survey;
+mod thresholds;
 mod tracker;
 mod weighting;
+mod windows;
 
 pub use detector::{Detection, DetectionState, Detector, DetectorConfig, DetectorStats};
 pub use embedder::{Embedder, EmbedderConfig};

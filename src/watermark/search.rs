@@ -9,23 +9,18 @@
 //! when the stream ends: an excerpt of 2 s has no evidence to give away. No row is tested twice. The sums of
 //! neighbouring slots are nearly the same, so more tests would find little more, and each raises the threshold.
 
-use super::bound::{log_tail, threshold};
-use super::correlation::{Correlator, SLOT, SLOTS_PER_ROW, SpeedMap, of_view};
-use super::evidence::{self, Evidence, LANES, UnderWay, WINDOWS, turn};
+use super::correlation::{SLOT, SLOTS_PER_ROW, SpeedMap};
+use super::evidence::{Evidence, UnderWay, turn};
 use super::format::{CHIPS, ROW, ROWS, RowClock};
 use super::key::Signs;
 use super::latest::{LatestSlots, energy};
 use super::products::SignMatrix;
+use super::speeds::{vectors, write_chips};
+use super::thresholds::Thresholds;
 use super::weighting::VIEWS;
+use super::windows::{self, LANES, WINDOWS};
 use pulp::Arch;
 use rustfft::num_complex::Complex;
-use std::f64::consts::LN_10;
-
-/// Distance of two speeds that are searched, as a ratio: half of it shifts the lag by 16 us and costs 7 %
-/// of the score (measured).
-pub const SPEED_STEP: f64 = 0.0002;
-/// Share of the permitted false alarms that belongs to the nominal speed alone.
-pub(super) const NOMINAL_SHARE: f64 = 0.5;
 
 /// A place where the mark seems to be.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -71,7 +66,7 @@ const SCREEN: f64 = 0.6;
 
 /// Of the candidates above their thresholds the one that chance would explain least.
 pub struct Best {
-    /// [`Search::log10_rate`] of the candidate; infinite if there is none.
+    /// [`Thresholds::log10_rate`] of the candidate; infinite if there is none.
     pub log10_rate: f64,
     /// The candidate; its offset is not known yet.
     pub candidate: Option<Candidate>,
@@ -86,28 +81,6 @@ impl Default for Best {
     }
 }
 
-/// The speeds up to `deviation` (a ratio) from the nominal one, which is in the middle.
-pub fn speed_maps(deviation: f64, sample_rate: u32, correlator: &Correlator) -> Vec<SpeedMap> {
-    let steps = (deviation / SPEED_STEP).round() as i32;
-    (-steps..=steps)
-        .map(|step| 1.0 + step as f64 * SPEED_STEP)
-        .map(|speed| SpeedMap::new(speed, sample_rate, correlator))
-        .collect()
-}
-
-/// Vectors of chips that a search over so many speeds takes with each slot.
-pub fn vectors(speeds: usize) -> usize {
-    VIEWS * speeds
-}
-
-/// Writes the chips of a slot in the order of a search: speed by speed, view after view.
-pub fn write_chips(sums: &[Complex<f32>], maps: &[SpeedMap], chips: &mut [f32]) {
-    let chips = chips.chunks_exact_mut(CHIPS).take(VIEWS * maps.len());
-    for (i, chips) in chips.enumerate() {
-        maps[i % maps.len()].chips(of_view(sums, i / maps.len()), chips);
-    }
-}
-
 /// The search over everything that is not known.
 pub struct Search {
     arch: Arch,
@@ -119,11 +92,7 @@ pub struct Search {
     newest_row: Option<i64>,
     clock: LocalClock,
     speeds: usize,
-    nominal: usize,
-    /// Of the nominal speed and of all others: threshold, hypotheses in an hour, share of the permitted alarms.
-    thresholds: [f64; 2],
-    hypotheses: [f64; 2],
-    shares: [f64; 2],
+    thresholds: Thresholds,
     /// Chips of a slot, of those that a row has, of the row, and these times the signs of all rows of the key.
     of_slot: Vec<f32>,
     latest: LatestSlots,
@@ -156,14 +125,6 @@ impl Search {
             RowClock::Stream => ROWS,
             RowClock::Utc => (2 * reach as usize + 2).next_multiple_of(LANES),
         };
-        // One of the alignments after each slot; ends of streams are among these (see `bound`).
-        let tests_an_hour = 3600.0 / SLOT * (rows * WINDOWS * VIEWS) as f64;
-        let others = (speeds - 1) as f64;
-        let hypotheses = [tests_an_hour, tests_an_hour * others];
-        let shares = match speeds {
-            1 => [1.0, 1e-9],
-            _ => [NOMINAL_SHARE, 1.0 - NOMINAL_SHARE],
-        };
         let vectors = vectors(speeds);
         let mut search = Search {
             arch: Arch::new(),
@@ -174,13 +135,7 @@ impl Search {
             newest_row: None,
             clock: LocalClock { first_row: 0 },
             speeds,
-            nominal,
-            thresholds: [
-                threshold(hypotheses[0], alarms * shares[0]),
-                threshold(hypotheses[1].max(1.0), alarms * shares[1]),
-            ],
-            shares,
-            hypotheses,
+            thresholds: Thresholds::new(rows, speeds, nominal, alarms),
             of_slot: vec![0.0; vectors * CHIPS],
             latest: LatestSlots::new(vectors * CHIPS),
             chips: vec![0.0; vectors * CHIPS],
@@ -246,17 +201,17 @@ impl Search {
         let in_row = self
             .evidence(found.view, found.speed, found.alignment)
             .in_row();
-        evidence::seconds(found.window, in_row as u64, self.slots)
+        windows::seconds(found.window, in_row as u64, self.slots)
     }
 
     /// Score above which speed `speed` counts as found.
     pub fn threshold(&self, speed: usize) -> f64 {
-        self.thresholds[(speed != self.nominal) as usize]
+        self.thresholds.of(speed)
     }
 
     /// Hypotheses tested in an hour.
     pub fn hypotheses_per_hour(&self) -> f64 {
-        self.hypotheses.iter().sum()
+        self.thresholds.hypotheses_per_hour()
     }
 
     /// Highest score since the last reset.
@@ -264,20 +219,9 @@ impl Search {
         self.highest
     }
 
-    /// Expected false alarms in an hour of unmarked audio, as a decimal logarithm, if the thresholds were such that
-    /// `score` at `speed` just reaches its own. All hypotheses are counted, and what the bound gives away too, so
-    /// the true expectation is lower; and the chance of one or more alarms in the hour is lower still.
-    ///
-    /// The shares are those that make the thresholds: at a threshold this is the number of alarms permitted, for
-    /// either kind of speed.
-    pub fn log10_rate(&self, score: f64, speed: usize) -> f64 {
-        let kind = (speed != self.nominal) as usize;
-        (log_tail(score) + (self.hypotheses[kind].max(1.0) / self.shares[kind]).ln()) / LN_10
-    }
-
-    /// As [`Search::log10_rate`], but no more than 0: as the logarithm of the chance of a false alarm in an hour.
+    /// As [`Thresholds::log10_rate`], but no more than 0: as the logarithm of the chance of a false alarm in an hour.
     pub fn log10_alarms(&self, score: f64, speed: usize) -> f64 {
-        self.log10_rate(score, speed).min(0.0)
+        self.thresholds.log10_rate(score, speed).min(0.0)
     }
 
     /// Adds a slot whose middle is `seconds` after the first frame and tests the rows that end with it; returns the
@@ -406,7 +350,7 @@ impl Search {
             if score <= threshold {
                 continue;
             }
-            let log10_rate = self.log10_rate(score, speed);
+            let log10_rate = self.thresholds.log10_rate(score, speed);
             if log10_rate < best.log10_rate {
                 best.log10_rate = log10_rate;
                 best.candidate = Some(Candidate {
@@ -476,34 +420,8 @@ impl Search {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::watermark::correlation::Slot;
+    use crate::watermark::correlation::{Correlator, Slot};
     use crate::watermark::key::Key;
-
-    #[test]
-    fn thresholds_follow_from_the_hypotheses() {
-        let search = |speeds, alarms| {
-            Search::new(
-                Key::from_bytes([0; 32]).signs(),
-                RowClock::Stream,
-                0.0,
-                speeds,
-                speeds / 2,
-                alarms,
-            )
-        };
-        let (narrow, wide, lax) = (search(1, 1e-4), search(11, 1e-4), search(11, 30.0));
-        assert_eq!(narrow.hypotheses_per_hour(), 90_000.0 * 1024.0 * 9.0 * 2.0);
-        assert_eq!(
-            wide.hypotheses_per_hour(),
-            11.0 * narrow.hypotheses_per_hour()
-        );
-        assert!(wide.threshold(5) > narrow.threshold(0));
-        assert!(wide.threshold(4) > wide.threshold(5));
-        assert!(lax.threshold(5) < wide.threshold(5) - 1.0);
-        let at_threshold = wide.log10_alarms(wide.threshold(5), 5);
-        assert!((at_threshold - -4.0).abs() < 1e-3, "{at_threshold}");
-        assert!((wide.log10_alarms(wide.threshold(4), 4) - -4.0).abs() < 1e-3);
-    }
 
     /// However the audio is cut into streams, and at any rate.
     #[test]

@@ -8,7 +8,7 @@
 
 use super::super::format::{CHIPS, ROWS};
 use super::super::products::SignMatrix;
-use super::super::search::NOMINAL_SHARE;
+use super::super::thresholds::NOMINAL_SHARE;
 use super::form::{Form, Scored};
 use super::lags::LagCorrelator;
 use super::{CYCLE_SLOTS, FINE, SLOT, SLOTS_PER_BLOCK};
