@@ -39,6 +39,12 @@
 //!
 //! *Speeds.* At v times the speed rows end v times as often. As speeds lie on both sides of 1 the sum is the same.
 //!
+//! *Slots and rows.* A row is the latest five slots, also where it is one longer or shorter because of the speed: what
+//! the chips are does not depend on the key. So are they rounded before they are multiplied.
+//!
+//! *What is not tested.* The windows that are cut are made only for hypotheses of which a sum that fades is high
+//! enough. All are counted here nevertheless: an alarm that is not raised breaks no promise.
+//!
 //! *Ends of streams.* When a stream ends, each alignment is tested once more, with the row under way. These tests
 //! need no share of their own, as the beginning has left room for them: with n slots there have been at most 5 rows
 //! under way and n more (at nominal speed each slot begins at most one), each tested once. But the first slot

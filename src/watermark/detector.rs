@@ -7,7 +7,7 @@ use super::format::{Carrier, ConfigError, RowClock, check_carrier, check_stream}
 use super::judge::Judge;
 use super::key::Key;
 use super::noise::{self, LagCorrelator, NoiseJudge};
-use super::search::SPEED_STEP;
+use super::speeds::SPEED_STEP;
 
 /// Frames of audio are taken in pieces of this many seconds.
 const BLOCK: f64 = 0.01;

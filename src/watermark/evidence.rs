@@ -4,312 +4,234 @@
 //! The rows of the programme advance together with those of the key, so a hypothesis is an offset
 //! between the two that stays the same: hypothesis `o` says that local row `r` is row `r + o` of the key.
 //!
-//! Nine windows run side by side. Five hold the latest 3 to 10 whole rows and what there is of the row
-//! under way. Four fade, because rows of 25 s ago kept one by one would take most of the memory: each
-//! older row counts a little less, which keeps about 90 % of the score of a window cut to measure, and
-//! all of it for a mark that was there from the start. Weights do not depend on the key, so the bound of
-//! [`super::bound`] holds for either kind.
+//! A row is added when it has ended; one that is under way is given when it is asked for. What is asked is what
+//! [`super::windows`] explains.
 
-use super::correlation::{SLOT, SLOTS_PER_ROW};
-use super::format::{CHIPS, ROW};
-use pulp::{Arch, Simd, WithSimd};
+use super::correlation::SLOTS_PER_ROW;
+use super::windows::{
+    CUT, FADED, FADING, Fade, Highest, KEPT, LANES, Now, ROWS_KEPT, SUMS, Screen, WINDOWS, fading,
+    score,
+};
+use pulp::Arch;
 
-/// Whole rows in each of the windows that are cut.
-const CUT_WINDOWS: [usize; 5] = [3, 4, 6, 8, 10];
-const CUT: usize = CUT_WINDOWS.len();
-/// Rows that are kept one by one.
-const KEPT: usize = CUT_WINDOWS[CUT - 1];
-/// Evidence that a fading window holds in the steady state, in seconds.
-const FADING_WINDOWS: [f64; 4] = [3.2, 6.4, 12.8, 25.6];
-const FADING: usize = FADING_WINDOWS.len();
-/// Windows in all.
-pub const WINDOWS: usize = CUT + FADING;
-/// The window that tells best what is going on now: 2 s.
-pub const LATEST: usize = CUT - 1;
-
-/// Hypotheses are taken in pieces of this many; their number is a multiple of it or 1.
-pub const LANES: usize = 16;
-
-/// Energy of a fading window that counts as none: its score does, too.
-const FADED: f32 = 1e-30;
-
-/// What stays of a row in fading window `w` when the next row comes.
-fn fading(w: usize) -> f32 {
-    // A sum that fades by l a row has the variance of (1 + l) / (1 - l) whole rows.
-    let rows = FADING_WINDOWS[w] / ROW;
-    ((rows - 1.0) / (rows + 1.0)) as f32
+/// For each hypothesis its value of a row, `row` by the local clock, from the values row by row of the key.
+pub fn turn(products: &[f32], row: i64, hypotheses: &mut [f32]) {
+    let shift = row.rem_euclid(products.len() as i64) as usize;
+    let (wrapped, straight) = products.split_at(shift);
+    let (begin, end) = hypotheses.split_at_mut(straight.len());
+    begin.copy_from_slice(straight);
+    end.copy_from_slice(wrapped);
 }
 
-/// Running sums of `count` hypotheses.
+/// A row that has not ended: a value for each hypothesis, and the energy of its chips.
+#[derive(Clone, Copy)]
+pub struct UnderWay<'a> {
+    pub products: &'a [f32],
+    pub energy: f32,
+}
+
+/// What one hypothesis has from before the latest row, whole or under way.
+pub struct Before {
+    /// The rows, newest first, and their energies.
+    pub rows: [f32; KEPT],
+    pub energies: [f32; KEPT],
+    /// The first of the fading sums, and its energy.
+    pub faded: f32,
+    pub faded_energy: f32,
+}
+
+/// Running sums of many hypotheses.
 #[derive(Clone)]
 pub struct Evidence {
     count: usize,
-    /// Row under way, whole rows (newest at `newest`) and fading sums, one value a hypothesis.
-    current: Vec<f32>,
+    /// Whole rows, one behind the other, the latest at `newest`, one value a hypothesis; and fading sums.
     kept: Vec<f32>,
     faded: Vec<f32>,
     newest: usize,
-    /// The correlations of the row under way, and the sums of squares behind each of the sums.
-    chips: [f32; CHIPS],
-    kept_energy: [f32; KEPT],
-    faded_energy: [f32; FADING],
-    /// Local number of the row under way.
-    row: i64,
-    slots: u64,
-    slots_in_row: u64,
+    /// The sums of squares behind each of the sums.
+    kept_energy: [f32; ROWS_KEPT],
+    faded_energy: [f32; SUMS],
+    /// Local number of the latest whole row; `None` before the first slot.
+    row: Option<i64>,
+    /// Slots since then.
+    under_way: usize,
 }
 
 impl Evidence {
     /// No evidence yet for `count` hypotheses.
     pub fn new(count: usize) -> Self {
-        debug_assert!(count == 1 || count.is_multiple_of(LANES));
+        debug_assert!(count.is_multiple_of(LANES));
         Evidence {
             count,
-            current: vec![0.0; count],
-            kept: vec![0.0; KEPT * count],
-            faded: vec![0.0; FADING * count],
+            kept: vec![0.0; ROWS_KEPT * count],
+            faded: vec![0.0; SUMS * count],
             newest: 0,
-            chips: [0.0; CHIPS],
-            kept_energy: [0.0; KEPT],
-            faded_energy: [0.0; FADING],
-            row: i64::MIN,
-            slots: 0,
-            slots_in_row: 0,
+            kept_energy: [0.0; ROWS_KEPT],
+            faded_energy: [0.0; SUMS],
+            row: None,
+            under_way: 0,
         }
     }
 
     /// Forgets everything.
     pub fn reset(&mut self) {
-        for sums in [&mut self.current, &mut self.kept, &mut self.faded] {
-            sums.fill(0.0);
-        }
-        self.chips = [0.0; CHIPS];
-        self.kept_energy = [0.0; KEPT];
-        self.faded_energy = [0.0; FADING];
-        self.row = i64::MIN;
-        (self.newest, self.slots, self.slots_in_row) = (0, 0, 0);
+        self.kept.fill(0.0);
+        self.faded.fill(0.0);
+        self.kept_energy = [0.0; ROWS_KEPT];
+        self.faded_energy = [0.0; SUMS];
+        self.row = None;
+        (self.newest, self.under_way) = (0, 0);
     }
 
-    /// Takes over hypothesis `o` of `other` as the only one here.
-    pub fn take(&mut self, other: &Evidence, o: usize) {
-        debug_assert_eq!(self.count, 1);
-        self.current[0] = other.current[o];
-        for (mine, theirs) in self
-            .kept
-            .iter_mut()
-            .zip(other.kept.chunks_exact(other.count))
-        {
-            *mine = theirs[o];
-        }
-        for (mine, theirs) in self
-            .faded
-            .iter_mut()
-            .zip(other.faded.chunks_exact(other.count))
-        {
-            *mine = theirs[o];
-        }
-        self.newest = other.newest;
-        self.chips = other.chips;
-        self.kept_energy = other.kept_energy;
-        self.faded_energy = other.faded_energy;
-        self.row = other.row;
-        (self.slots, self.slots_in_row) = (other.slots, other.slots_in_row);
+    /// Local number of the latest row, which is under way unless it has just ended.
+    pub fn row(&self) -> Option<i64> {
+        self.row.map(|row| row + (self.under_way > 0) as i64)
     }
 
-    /// Slots since the start.
-    pub fn slots(&self) -> u64 {
-        self.slots
+    /// Slots of the row under way, no more than a row has; 0 if the latest has just ended.
+    pub fn under_way(&self) -> usize {
+        self.under_way.min(SLOTS_PER_ROW)
     }
 
-    /// Local number of the row under way.
-    pub fn row(&self) -> i64 {
-        self.row
+    /// Slots of the latest row, whole or under way.
+    pub fn in_row(&self) -> usize {
+        match self.under_way() {
+            0 => SLOTS_PER_ROW,
+            slots => slots,
+        }
     }
 
-    /// Tells that the next slot belongs to local row `row`. Returns the score of the row that this ends, of
-    /// the first hypothesis.
-    pub fn enter_row(&mut self, row: i64) -> Option<f64> {
-        if row == self.row {
-            return None;
-        }
-        let begun = self.row != i64::MIN;
-        self.row = row;
-        if !begun {
-            return None;
-        }
-        let energy = self.energy_under_way();
-        let score = if energy > 0.0 {
-            (self.current[0] / energy.sqrt()) as f64
-        } else {
-            0.0
-        };
-        self.newest = (self.newest + KEPT - 1) % KEPT;
-        self.kept[self.newest * self.count..][..self.count].copy_from_slice(&self.current);
+    /// Counts a slot of local row `row`, after which `ended` is the latest row that has ended. Returns whether
+    /// it has ended only now.
+    pub fn advance(&mut self, row: i64, ended: i64) -> bool {
+        self.under_way += 1;
+        *self.row.get_or_insert(row - 1) < ended
+    }
+
+    /// Ends local row `row`, whose chips have energy `energy` and, times the signs of each row of the key, the sums
+    /// `products`. Returns the highest score of each of the fading sums.
+    pub fn end_row(&mut self, arch: Arch, row: i64, energy: f32, products: &[f32]) -> [f32; SUMS] {
+        self.row = Some(row);
+        self.under_way = 0;
+        self.newest = (self.newest + KEPT) % ROWS_KEPT;
         self.kept_energy[self.newest] = energy;
+        let kept = &mut self.kept[self.newest * self.count..][..self.count];
+        turn(products, row, kept);
+        let mut highest = [0.0; SUMS];
         for (w, sums) in self.faded.chunks_exact_mut(self.count).enumerate() {
             let stays = fading(w);
-            for (sum, new) in sums.iter_mut().zip(&self.current) {
-                *sum = stays * (*sum + new);
-            }
-            self.faded_energy[w] = stays * stays * (self.faded_energy[w] + energy);
-            // In long silence these would fade into numbers so small that processors are slow with them.
-            if self.faded_energy[w] < FADED {
-                sums.fill(0.0);
-                self.faded_energy[w] = 0.0;
-            }
+            let before = stays * stays * self.faded_energy[w];
+            // In long silence sums would fade into numbers so small that processors are slow with them.
+            let silent = before < FADED;
+            self.faded_energy[w] = if silent { 0.0 } else { before } + energy;
+            let highest_sum = arch.dispatch(Fade {
+                sums,
+                new: kept,
+                stays: if silent { 0.0 } else { stays },
+            });
+            highest[w] = score(highest_sum, self.faded_energy[w]);
         }
-        self.current.fill(0.0);
-        self.chips = [0.0; CHIPS];
-        self.slots_in_row = 0;
-        Some(score)
+        highest
     }
 
-    /// Adds a slot: its chip correlations, and for each row of the key the sum of these times its signs.
-    pub fn add(&mut self, chips: &[f32], products: &[f32]) {
-        for (sum, chip) in self.chips.iter_mut().zip(chips) {
-            *sum += chip;
-        }
-        let shift = self.row.rem_euclid(self.count as i64) as usize;
-        // Two plain loops: a chain of iterators would not be vectorised.
-        let (wrapped, straight) = products.split_at(shift);
-        let (begin, end) = self.current.split_at_mut(straight.len());
-        for (sums, products) in [(begin, straight), (end, wrapped)] {
-            for (sum, product) in sums.iter_mut().zip(products) {
-                *sum += product;
+    /// Highest score of each window after a row that has just ended, given those of the fading sums. The windows that
+    /// are cut are made only for hypotheses of which a fading sum has the score `least`; others count as 0.
+    pub fn screened(&self, arch: Arch, fading: &[f32; SUMS], least: f32) -> [f32; WINDOWS] {
+        let mut scores = [0.0; WINDOWS];
+        scores[CUT..].copy_from_slice(&fading[..FADING]);
+        let mut limits = [f32::INFINITY; SUMS];
+        for ((limit, score), energy) in limits.iter_mut().zip(fading).zip(self.faded_energy) {
+            if *score >= least {
+                *limit = least * energy.sqrt();
             }
         }
-        self.slots += 1;
-        self.slots_in_row += 1;
-    }
-
-    fn energy_under_way(&self) -> f32 {
-        self.chips.iter().map(|b| b * b).sum()
-    }
-
-    /// Square root of the energy behind each window, as its sums are to be divided by.
-    fn deviations(&self) -> [f32; WINDOWS] {
-        let under_way = self.energy_under_way();
-        let mut deviations = [0.0; WINDOWS];
-        for (d, rows) in deviations.iter_mut().zip(CUT_WINDOWS) {
-            let kept: f32 = (0..rows)
-                .map(|age| self.kept_energy[(self.newest + age) % KEPT])
-                .sum();
-            *d = (kept + under_way).sqrt();
+        if limits.iter().all(|limit| limit.is_infinite()) {
+            return scores;
         }
-        for (d, energy) in deviations[CUT..].iter_mut().zip(&self.faded_energy) {
-            *d = (energy + under_way).sqrt();
-        }
-        deviations
+        let now = &self.now(None);
+        let cut = arch.dispatch(Screen { now, limits });
+        scores[..CUT].copy_from_slice(&cut);
+        scores
     }
 
-    /// Highest score of each window over all hypotheses.
-    pub fn highest(&self, arch: Arch) -> [f32; WINDOWS] {
-        let mut sums = if self.count == 1 {
-            self.sums_of(0)
-        } else {
-            arch.dispatch(Highest(self))
+    /// Highest score of each window over all hypotheses, with the row under way if there is one.
+    pub fn highest(&self, arch: Arch, under_way: Option<UnderWay>) -> [f32; WINDOWS] {
+        let now = self.now(under_way);
+        let mut highest = arch.dispatch(Highest(&now));
+        for (highest, energy) in highest.iter_mut().zip(now.energies()) {
+            *highest = score(*highest, energy);
+        }
+        highest
+    }
+
+    /// The hypothesis with the highest score of window `w`, with the row under way if there is one.
+    pub fn best_hypothesis(&self, w: usize, under_way: Option<UnderWay>) -> usize {
+        let now = self.now(under_way);
+        let sum = |o: usize| match w.checked_sub(CUT) {
+            None => now.cut(o)[w],
+            Some(fading) => now.fading(fading, o),
         };
-        for (sum, deviation) in sums.iter_mut().zip(self.deviations()) {
-            *sum = if deviation > 1e-15 {
-                *sum / deviation
-            } else {
-                0.0
-            };
-        }
-        sums
-    }
-
-    /// The hypothesis with the highest score of window `w`.
-    pub fn best_hypothesis(&self, w: usize) -> usize {
-        let sum = |o: usize| self.sums_of(o)[w];
         (0..self.count)
             .max_by(|&a, &b| sum(a).total_cmp(&sum(b)))
             .unwrap_or(0)
     }
 
-    /// Sums of hypothesis `o`, window by window.
-    fn sums_of(&self, o: usize) -> [f32; WINDOWS] {
-        let mut sums = [0.0; WINDOWS];
-        for (w, &rows) in CUT_WINDOWS.iter().enumerate() {
-            let kept: f32 = (0..rows)
-                .map(|age| self.kept[(self.newest + age) % KEPT * self.count + o])
-                .sum();
-            sums[w] = self.current[o] + kept;
-        }
-        for w in 0..FADING {
-            sums[CUT + w] = self.current[o] + self.faded[w * self.count + o];
-        }
-        sums
-    }
-
-    /// Seconds of evidence in window `w`: never more than there was since the start.
-    pub fn seconds(&self, w: usize) -> f64 {
-        let since_start = self.slots as f64 * SLOT;
-        let holds = match w.checked_sub(CUT) {
-            None => {
-                (CUT_WINDOWS[w] * SLOTS_PER_ROW) as f64 * SLOT + self.slots_in_row as f64 * SLOT
-            }
-            Some(fading) => FADING_WINDOWS[fading],
+    /// What hypothesis `o` has from before the latest row.
+    pub fn before(&self, o: usize) -> Before {
+        let sum = self.faded[o];
+        let energy = self.faded_energy[0];
+        // The sums of a row that has just ended are among those that are kept and in those that fade.
+        let whole = (self.under_way == 0) as usize;
+        let age = |age: usize| (self.newest + whole + age) % ROWS_KEPT;
+        let stays = fading(0);
+        let (faded, faded_energy) = match whole {
+            0 => (stays * sum, stays * stays * energy),
+            _ => (
+                sum - self.kept[self.newest * self.count + o],
+                (energy - self.kept_energy[self.newest]).max(0.0),
+            ),
         };
-        holds.min(since_start)
-    }
-}
-
-/// Highest sum of each window over all hypotheses, compiled for each instruction set.
-struct Highest<'a>(&'a Evidence);
-
-impl WithSimd for Highest<'_> {
-    type Output = [f32; WINDOWS];
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> [f32; WINDOWS] {
-        let evidence = self.0;
-        let count = evidence.count;
-        let kept: [&[f32]; KEPT] = std::array::from_fn(|age| {
-            &evidence.kept[(evidence.newest + age) % KEPT * count..][..count]
-        });
-        let faded: [&[f32]; FADING] =
-            std::array::from_fn(|w| &evidence.faded[w * count..][..count]);
-        let mut highest = [[f32::NEG_INFINITY; LANES]; WINDOWS];
-        for at in (0..count).step_by(LANES) {
-            let mut under_way = [0.0; LANES];
-            add(&mut under_way, &evidence.current[at..]);
-            let mut sum = under_way;
-            let mut rows = 0;
-            for (highest, until) in highest.iter_mut().zip(CUT_WINDOWS) {
-                for kept in &kept[rows..until] {
-                    add(&mut sum, &kept[at..]);
-                }
-                rows = until;
-                raise(highest, &sum);
-            }
-            for (highest, faded) in highest[CUT..].iter_mut().zip(&faded) {
-                let mut sum = under_way;
-                add(&mut sum, &faded[at..]);
-                raise(highest, &sum);
-            }
+        Before {
+            rows: std::array::from_fn(|row| self.kept[age(row) * self.count + o]),
+            energies: std::array::from_fn(|row| self.kept_energy[age(row)]),
+            faded,
+            faded_energy,
         }
-        highest.map(|lanes| lanes.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b)))
     }
-}
 
-#[inline(always)]
-fn add(sums: &mut [f32; LANES], new: &[f32]) {
-    for (sum, new) in sums.iter_mut().zip(&new[..LANES]) {
-        *sum += new;
-    }
-}
-
-#[inline(always)]
-fn raise(highest: &mut [f32; LANES], sums: &[f32; LANES]) {
-    for (highest, &sum) in highest.iter_mut().zip(sums) {
-        *highest = if sum > *highest { sum } else { *highest };
+    fn now<'a>(&'a self, under_way: Option<UnderWay<'a>>) -> Now<'a> {
+        let kept = |age: usize| {
+            let row = (self.newest + age) % ROWS_KEPT;
+            let sums = &self.kept[row * self.count..][..self.count];
+            (sums, self.kept_energy[row])
+        };
+        let (latest, first, stays, adds) = match under_way {
+            None => (kept(0), 1, [1.0; SUMS], 0.0),
+            Some(row) => (
+                (row.products, row.energy),
+                0,
+                std::array::from_fn(fading),
+                1.0,
+            ),
+        };
+        Now {
+            count: self.count,
+            latest,
+            earlier: std::array::from_fn(|age| kept(first + age)),
+            faded: &self.faded,
+            faded_energy: self.faded_energy,
+            stays,
+            adds,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::watermark::windows::CUT_WINDOWS;
+
+    const COUNT: usize = 32;
 
     fn random(state: &mut u64) -> f32 {
         *state ^= *state << 13;
@@ -318,92 +240,131 @@ mod tests {
         (*state >> 40) as f32 / (1 << 23) as f32 - 1.0
     }
 
-    /// The same sums, obviously: all slots kept, added up anew.
-    struct Slow {
-        slots: Vec<(i64, Vec<f32>, Vec<f32>)>,
+    /// A row: its local number, its products and its energy.
+    type Row = (i64, Vec<f32>, f32);
+
+    fn row(number: i64, state: &mut u64) -> Row {
+        let products = (0..COUNT).map(|_| random(state)).collect();
+        (number, products, 1.5 + random(state))
     }
 
-    impl Slow {
-        fn score(&self, w: usize, o: usize, count: usize) -> f32 {
-            let now = self.slots.last().unwrap().0;
-            let weight = |row: i64| match w.checked_sub(CUT) {
+    /// The same score, obviously: all rows kept, added up anew.
+    fn slow(rows: &[Row], w: usize, o: usize) -> f32 {
+        let now = rows[rows.len() - 1].0;
+        let (mut sum, mut of_all) = (0.0, 0.0);
+        for (row, products, energy) in rows {
+            let weight = match w.checked_sub(CUT) {
                 None => (now - row <= CUT_WINDOWS[w] as i64) as u8 as f32,
                 Some(f) => fading(f).powi((now - row) as i32),
             };
-            let (mut sum, mut energy) = (0.0, 0.0);
-            for row in self.slots[0].0..=now {
-                let mut chips = vec![0.0; CHIPS];
-                for (_, b, products) in self.slots.iter().filter(|s| s.0 == row) {
-                    sum +=
-                        weight(row) * products[(row + o as i64).rem_euclid(count as i64) as usize];
-                    chips.iter_mut().zip(b).for_each(|(c, b)| *c += b);
-                }
-                energy += weight(row).powi(2) * chips.iter().map(|c| c * c).sum::<f32>();
-            }
-            sum / energy.sqrt()
+            sum += weight * products[(row + o as i64).rem_euclid(COUNT as i64) as usize];
+            of_all += weight * weight * energy;
+        }
+        sum / of_all.sqrt()
+    }
+
+    fn assert_equals(fast: [f32; WINDOWS], best: impl Fn(usize) -> usize, rows: &[Row]) {
+        for (w, highest) in fast.into_iter().enumerate() {
+            let want = (0..COUNT)
+                .map(|o| slow(rows, w, o))
+                .fold(f32::NEG_INFINITY, f32::max);
+            assert!(
+                (highest - want).abs() < 1e-3,
+                "{} rows, window {w}: {highest} for {want}",
+                rows.len()
+            );
+            assert!((slow(rows, w, best(w)) - want).abs() < 1e-3);
         }
     }
 
     #[test]
     fn running_sums_equal_sums_made_anew() {
-        let (count, mut state) = (32, 1u64);
-        let mut fast = Evidence::new(count);
-        let mut slow = Slow { slots: Vec::new() };
-        for slot in 3..90 {
-            let row = slot / SLOTS_PER_ROW as i64;
-            let chips: Vec<f32> = (0..CHIPS).map(|_| random(&mut state)).collect();
-            let products: Vec<f32> = (0..count).map(|_| random(&mut state)).collect();
-            fast.enter_row(row);
-            fast.add(&chips, &products);
-            slow.slots.push((row, chips, products));
-            let highest = fast.highest(Arch::new());
-            for (w, highest) in highest.iter().enumerate() {
-                let best = fast.best_hypothesis(w);
-                let want = (0..count)
-                    .map(|o| slow.score(w, o, count))
-                    .fold(f32::NEG_INFINITY, f32::max);
+        let (arch, mut state) = (Arch::new(), 1u64);
+        let mut fast = Evidence::new(COUNT);
+        let mut rows = Vec::new();
+        for number in 3..40 {
+            let under_way = row(number, &mut state);
+            let mut turned = vec![0.0; COUNT];
+            turn(&under_way.1, number, &mut turned);
+            let so_far = Some(UnderWay {
+                products: &turned,
+                energy: under_way.2,
+            });
+            rows.push(under_way);
+            assert_equals(
+                fast.highest(arch, so_far),
+                |w| fast.best_hypothesis(w, so_far),
+                &rows,
+            );
+            rows.pop();
+
+            let (_, products, energy) = row(number, &mut state);
+            let fading = fast.end_row(arch, number, energy, &products);
+            rows.push((number, products, energy));
+            let highest = fast.highest(arch, None);
+            assert_equals(highest, |w| fast.best_hypothesis(w, None), &rows);
+            // If all are let through, the screen changes nothing.
+            let screened = fast.screened(arch, &fading, -1e9);
+            for (screened, highest) in screened.into_iter().zip(highest) {
                 assert!(
-                    (highest - want).abs() < 1e-3,
-                    "slot {slot}, window {w}: {highest} for {want}"
+                    (screened - highest).abs() < 1e-3,
+                    "{screened} for {highest}"
                 );
-                assert!((slow.score(w, best, count) - want).abs() < 1e-3);
             }
         }
+    }
+
+    #[test]
+    fn only_what_passes_the_screen_is_made() {
+        let (arch, mut state) = (Arch::new(), 5u64);
+        let mut evidence = Evidence::new(COUNT);
+        for number in 0..30 {
+            let (_, mut products, energy) = row(number, &mut state);
+            // Hypothesis 7 is marked.
+            products[(number + 7) as usize % COUNT] += 2.0;
+            let fading = evidence.end_row(arch, number, energy, &products);
+            let highest = evidence.highest(arch, None);
+            let screened = evidence.screened(arch, &fading, 3.0);
+            assert_eq!(screened[CUT..], fading[..FADING]);
+            if number >= 10 {
+                assert_eq!(screened[..CUT], highest[..CUT]);
+            }
+            let most = fading.into_iter().fold(0.0, f32::max);
+            let screened = evidence.screened(arch, &fading, 1.01 * most);
+            assert_eq!(screened[..CUT], [0.0; CUT]);
+        }
+    }
+
+    #[test]
+    fn slots_are_counted_row_by_row() {
+        let mut evidence = Evidence::new(LANES);
+        assert_eq!((evidence.row(), evidence.under_way()), (None, 0));
+        assert!(!evidence.advance(7, 6));
+        assert_eq!((evidence.row(), evidence.under_way()), (Some(7), 1));
+        assert!(evidence.advance(7, 7));
+        evidence.end_row(Arch::new(), 7, 0.0, &[0.0; LANES]);
+        assert_eq!((evidence.row(), evidence.under_way()), (Some(7), 0));
+        assert_eq!(evidence.in_row(), SLOTS_PER_ROW);
+        // A row of six: no more than five are taken of it.
+        assert!((0..5).all(|_| !evidence.advance(8, 7)));
+        assert!(evidence.advance(8, 8));
+        assert_eq!(
+            (evidence.row(), evidence.under_way()),
+            (Some(8), SLOTS_PER_ROW)
+        );
     }
 
     #[test]
     fn in_long_silence_nothing_is_left() {
-        let mut evidence = Evidence::new(1);
-        evidence.enter_row(0);
-        evidence.add(&[1.0; CHIPS], &[1.0]);
+        let mut evidence = Evidence::new(LANES);
+        let arch = Arch::new();
+        evidence.end_row(arch, 0, 100.0, &[1.0; LANES]);
         // 25 s fade to 1e-30 in about eight minutes.
         for row in 1..3000 {
-            evidence.enter_row(row);
-            evidence.add(&[0.0; CHIPS], &[0.0]);
+            let scores = evidence.end_row(arch, row, 0.0, &[0.0; LANES]);
+            assert!(scores.iter().all(|score| score.is_finite()));
         }
         assert!(evidence.faded.iter().all(|sum| *sum == 0.0));
-    }
-
-    #[test]
-    fn one_hypothesis_goes_on_where_many_left_off() {
-        let (count, mut state) = (16, 9u64);
-        let mut many = Evidence::new(count);
-        let mut one = Evidence::new(1);
-        for slot in 0..60 {
-            let row = slot / SLOTS_PER_ROW as i64;
-            let chips: Vec<f32> = (0..CHIPS).map(|_| random(&mut state)).collect();
-            let products: Vec<f32> = (0..count).map(|_| random(&mut state)).collect();
-            if slot == 33 {
-                one.take(&many, 5);
-            }
-            many.enter_row(row);
-            many.add(&chips, &products);
-            if slot >= 33 {
-                one.enter_row(row);
-                one.add(&chips, &[products[(row as usize + 5) % count]]);
-                assert_eq!(one.sums_of(0), many.sums_of(5));
-            }
-        }
-        assert_eq!(one.highest(Arch::new()).len(), WINDOWS);
+        assert_eq!(evidence.highest(arch, None), [0.0; WINDOWS]);
     }
 }

@@ -5,7 +5,8 @@ use super::correlation::{Correlator, SLOT, Slot, SpeedMap};
 use super::detector::{Detection, DetectionState, DetectorConfig, DetectorStats};
 use super::format::{CHIPS, CYCLE, ROW, ROW_NANOSECONDS, RowClock};
 use super::key::{Key, Signs};
-use super::search::{Candidate, LocalClock, Search, speed_maps};
+use super::search::{Candidate, LocalClock, Search};
+use super::speeds::speed_maps;
 use super::stretch::{Beginning, RecentSlots};
 use super::tracker::{Tracked, Tracker, rows_at};
 use super::weighting::VIEWS;
@@ -221,10 +222,7 @@ impl Judge {
             return;
         }
         tracker.acquire(&found, search, maps, clock, seconds);
-        let window = self
-            .search
-            .evidence(found.view, found.speed, found.alignment)
-            .seconds(found.window);
+        let window = self.search.seconds(&found);
         self.pending = Some(Find {
             score: found.score,
             log10_p: found.log10_alarms,

@@ -13,9 +13,11 @@ pub mod detector;
 mod downmix;
 pub mod embedder;
 mod evidence;
+mod followed;
 pub mod format;
 mod judge;
 pub mod key;
+mod latest;
 mod levels;
 mod masking;
 mod noise;
@@ -23,13 +25,16 @@ mod presence;
 mod products;
 mod search;
 mod spectrum;
+mod speeds;
 mod stretch;
 // For a measurement, `make unmarked`.
 #[doc(hidden)]
 pub mod survey;
+mod thresholds;
 mod tracker;
 mod weighting;
 mod weighting_network;
+mod windows;
 
 pub use detector::{Detection, DetectionState, Detector, DetectorConfig, DetectorStats};
 pub use embedder::{Embedder, EmbedderConfig};

@@ -5,11 +5,17 @@
 //! and what is left for each row is to look up 33 of them and add. That is the method of the Four Russians
 //! (Arlazarov, Dinic, Kronrod and Faradzhev 1970), and several times faster than to multiply.
 
+//!
+//! The chips are rounded to whole numbers of 16 bits first, as twice as many of these are added at once as of numbers
+//! of 32 bits. The step is a 32 000th of the sum of all magnitudes, so no sum leaves the range, and what rounding
+//! adds to a score deviates by some 0.002. The rounded chips are what counts from then on: they do not depend on the
+//! key any more than the exact ones do, so the bound of [`super::bound`] holds for them as they are.
+
 use super::format::CHIPS;
 use pulp::{Arch, Simd, WithSimd};
 
 /// Vectors of chip correlations that are multiplied in one pass over the signs.
-pub const PASS: usize = 8;
+const PASS: usize = 16;
 /// Chips that are looked up together, and how many sums they have.
 const GROUP: usize = 6;
 const PATTERNS: usize = 1 << GROUP;
@@ -17,9 +23,13 @@ const PATTERNS: usize = 1 << GROUP;
 const GROUPS_AT_ONCE: usize = 11;
 const BATCHES: usize = CHIPS / (GROUP * GROUPS_AT_ONCE);
 const _: () = assert!(CHIPS == BATCHES * GROUPS_AT_ONCE * GROUP);
+/// Magnitudes of a vector add up to so many steps, give or take half a step a chip: that is less than 32 767.
+const STEPS: f32 = 32_000.0;
+/// Sums of magnitudes outside of this are no correlations of audio; such a vector counts as silence.
+const MAGNITUDES: std::ops::RangeInclusive<f32> = 1e-25..=1e15;
 
 /// One value for each vector of a pass.
-type Lanes = [f32; PASS];
+type Lanes = [i16; PASS];
 /// The sums of one group, pattern by pattern: bit `i` of a pattern is set where chip `i` has sign -1.
 type Sums = [Lanes; PATTERNS];
 
@@ -28,6 +38,9 @@ pub struct SignMatrix {
     rows: usize,
     /// Patterns of row index `r` in batch `b` at `b * rows + r`; row `n` of the key has index `n % rows`.
     patterns: Vec<[u8; GROUPS_AT_ONCE]>,
+    /// Chips in steps, those of a pass side by side; and how large a step is in each vector.
+    chips: Box<[Lanes; CHIPS]>,
+    steps: [f32; PASS],
     sums: Box<[Sums; GROUPS_AT_ONCE]>,
     totals: Vec<Lanes>,
 }
@@ -38,8 +51,10 @@ impl SignMatrix {
         SignMatrix {
             rows,
             patterns: vec![[0; GROUPS_AT_ONCE]; BATCHES * rows],
-            sums: Box::new([[[0.0; PASS]; PATTERNS]; GROUPS_AT_ONCE]),
-            totals: vec![[0.0; PASS]; rows],
+            chips: Box::new([[0; PASS]; CHIPS]),
+            steps: [0.0; PASS],
+            sums: Box::new([[[0; PASS]; PATTERNS]; GROUPS_AT_ONCE]),
+            totals: vec![[0; PASS]; rows],
         }
     }
 
@@ -63,12 +78,12 @@ impl SignMatrix {
         }
     }
 
-    /// `products[vector * rows + index]` = sum over chips of `chips[vector * CHIPS + chip]` times the sign.
-    /// The vectors are as many as a multiple of [`PASS`].
-    pub fn multiply(&mut self, arch: Arch, chips: &[f32], products: &mut [f32]) {
+    /// `products[vector * rows + index]` = sum over chips of `chips[vector * CHIPS + chip]` times the sign. The chips
+    /// are rounded first.
+    pub fn multiply(&mut self, arch: Arch, chips: &mut [f32], products: &mut [f32]) {
         let passes = chips
-            .chunks_exact(PASS * CHIPS)
-            .zip(products.chunks_exact_mut(PASS * self.rows));
+            .chunks_mut(PASS * CHIPS)
+            .zip(products.chunks_mut(PASS * self.rows));
         for (chips, products) in passes {
             arch.dispatch(Pass {
                 matrix: self,
@@ -83,7 +98,7 @@ impl SignMatrix {
 /// leaves nothing of it.
 struct Pass<'a> {
     matrix: &'a mut SignMatrix,
-    chips: &'a [f32],
+    chips: &'a mut [f32],
     products: &'a mut [f32],
 }
 
@@ -95,13 +110,28 @@ impl WithSimd for Pass<'_> {
         let SignMatrix {
             rows,
             patterns,
+            chips,
+            steps,
             sums,
             totals,
         } = self.matrix;
-        totals.fill([0.0; PASS]);
-        for (batch, patterns) in patterns.chunks_exact(*rows).enumerate() {
-            for (group, sums) in sums.iter_mut().enumerate() {
-                fill(sums, self.chips, (batch * GROUPS_AT_ONCE + group) * GROUP);
+        for (lane, (of_vector, step)) in self
+            .chips
+            .chunks_exact_mut(CHIPS)
+            .zip(steps.iter_mut())
+            .enumerate()
+        {
+            let rounded;
+            (*step, rounded) = round(of_vector);
+            for (lanes, chip) in chips.iter_mut().zip(rounded) {
+                lanes[lane] = chip;
+            }
+        }
+        totals.fill([0; PASS]);
+        let chips = chips.as_chunks::<GROUP>().0.chunks(GROUPS_AT_ONCE);
+        for (chips, patterns) in chips.zip(patterns.chunks_exact(*rows)) {
+            for (sums, chips) in sums.iter_mut().zip(chips) {
+                fill(sums, chips);
             }
             for (total, patterns) in totals.iter_mut().zip(patterns) {
                 let mut sum = *total;
@@ -111,39 +141,66 @@ impl WithSimd for Pass<'_> {
                 *total = sum;
             }
         }
-        for (lane, products) in self.products.chunks_exact_mut(*rows).enumerate() {
+        let products = self.products.chunks_exact_mut(*rows);
+        for (lane, (products, step)) in products.zip(steps.iter()).enumerate() {
             for (product, total) in products.iter_mut().zip(totals.iter()) {
-                *product = total[lane];
+                *product = *step * total[lane] as f32;
             }
         }
     }
 }
 
+/// Rounds the chips of a vector; returns the step and how many steps each has.
+#[inline(always)]
+fn round(chips: &mut [f32]) -> (f32, [i16; CHIPS]) {
+    // Several sums side by side, because one alone would have to wait for each addition.
+    let (pieces, rest) = chips.as_chunks::<8>();
+    let mut sums = [0.0; 8];
+    for piece in pieces {
+        for (sum, chip) in sums.iter_mut().zip(piece) {
+            *sum += chip.abs();
+        }
+    }
+    let rest = rest.iter().map(|chip| chip.abs()).sum::<f32>();
+    let magnitudes = sums.iter().sum::<f32>() + rest;
+    let (step, each) = if MAGNITUDES.contains(&magnitudes) {
+        (magnitudes / STEPS, STEPS / magnitudes)
+    } else {
+        (0.0, 0.0)
+    };
+    let mut rounded = [0; CHIPS];
+    for (rounded, chip) in rounded.iter_mut().zip(chips.iter_mut()) {
+        // Next to this a number has no room for fractions, and its last bits are the whole number.
+        let whole = *chip * each + ROUNDING;
+        *rounded = whole.to_bits() as i16;
+        *chip = step * (whole - ROUNDING);
+    }
+    if step == 0.0 {
+        chips.fill(0.0);
+    }
+    (step, rounded)
+}
+
+/// One and a half times two to the 23.
+const ROUNDING: f32 = 12_582_912.0;
+
+/// Sums never leave the range, see [`STEPS`].
 #[inline(always)]
 fn add(sum: &mut Lanes, other: &Lanes) {
     for (sum, other) in sum.iter_mut().zip(other) {
-        *sum += other;
+        *sum = sum.wrapping_add(*other);
     }
 }
 
-/// All sums of the group whose first chip is `first`: each differs in one sign from one made before.
+/// All sums of a group: each differs in one sign from one made before.
 #[inline(always)]
-fn fill(sums: &mut Sums, chips: &[f32], first: usize) {
-    let mut of_chips = [[0.0; PASS]; GROUP];
-    for (lane, chips) in chips.chunks_exact(CHIPS).enumerate() {
-        for (i, chip) in of_chips.iter_mut().enumerate() {
-            chip[lane] = chips[first + i];
-        }
-    }
-    sums[0] = [0.0; PASS];
-    for chip in &of_chips {
+fn fill(sums: &mut Sums, chips: &[Lanes; GROUP]) {
+    sums[0] = [0; PASS];
+    for chip in chips {
         add(&mut sums[0], chip);
     }
-    for (i, chip) in of_chips.iter().enumerate() {
-        let mut less = [0.0; PASS];
-        for (less, chip) in less.iter_mut().zip(chip) {
-            *less = -2.0 * chip;
-        }
+    for (i, chip) in chips.iter().enumerate() {
+        let less = chip.map(|chip| chip.wrapping_mul(-2));
         let (done, new) = sums.split_at_mut(1 << i);
         for (new, done) in new.iter_mut().zip(done) {
             *new = *done;
@@ -166,25 +223,47 @@ mod tests {
             signs.row(row, &mut of_row);
             matrix.load(row, &of_row);
         }
-        let chips: Vec<f32> = (0..2 * PASS * CHIPS)
-            .map(|i| (i as f32 * 0.7).sin())
+        // The last pass is not full, and one vector is silent.
+        let vectors = PASS + 5;
+        let mut chips: Vec<f32> = (0..vectors * CHIPS)
+            .map(|i| (i as f32 * 0.7).sin() * (i / CHIPS) as f32)
             .collect();
-        let mut products = vec![f32::NAN; 2 * PASS * 48];
+        let exact = chips.clone();
+        let mut products = vec![f32::NAN; vectors * 48];
         // Twice: nothing may be left over from the first time.
-        matrix.multiply(Arch::new(), &chips, &mut products);
-        matrix.multiply(Arch::new(), &chips, &mut products);
-        for vector in 0..2 * PASS {
+        matrix.multiply(Arch::new(), &mut chips, &mut products);
+        chips.copy_from_slice(&exact);
+        matrix.multiply(Arch::new(), &mut chips, &mut products);
+        for (vector, chips) in chips.chunks_exact(CHIPS).enumerate() {
+            let magnitudes: f32 = chips.iter().map(|b| b.abs()).sum();
+            let all = vector * CHIPS..(vector + 1) * CHIPS;
+            for (b, exact) in chips.iter().zip(&exact[all]) {
+                assert!((b - exact).abs() <= 0.6 * magnitudes / STEPS);
+            }
             for row in 0..48 {
                 let mut of_row = [0.0; CHIPS];
                 signs.row(row as u64, &mut of_row);
-                let want: f32 = chips[vector * CHIPS..][..CHIPS]
-                    .iter()
-                    .zip(of_row)
-                    .map(|(b, s)| b * s)
-                    .sum();
+                let want: f32 = chips.iter().zip(of_row).map(|(b, s)| b * s).sum();
                 let got = products[vector * 48 + row];
-                assert!((got - want).abs() < 1e-4, "{got} for {want}");
+                assert!((got - want).abs() <= 1e-6 * magnitudes, "{got} for {want}");
             }
+        }
+    }
+
+    #[test]
+    fn what_is_no_audio_counts_as_silence() {
+        let mut matrix = SignMatrix::new(16);
+        for chip in [0.0, 1e-30, 1e30, f32::INFINITY, f32::NAN] {
+            let mut chips = [1.0; 2 * CHIPS];
+            chips[7] = chip;
+            if chip < 1.0 {
+                chips[..CHIPS].fill(chip);
+            }
+            let mut products = [f32::NAN; 32];
+            matrix.multiply(Arch::new(), &mut chips, &mut products);
+            assert_eq!(chips[..CHIPS], [0.0; CHIPS]);
+            assert_eq!(products[..16], [0.0; 16]);
+            assert!((products[16] - CHIPS as f32).abs() < 1.0);
         }
     }
 }

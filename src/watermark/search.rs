@@ -1,30 +1,26 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! All rows of the key at all speeds and alignments, in all views: where could the mark be?
 //!
-//! The sum of a slot's chip correlations times the signs of a row is made once for each slot, row,
-//! speed and view. Sums over the slots of a row are made from these for each of the five ways in which rows can
-//! lie on slots, so the costly product serves all alignments.
+//! Rows can lie on slots in five ways, the alignments. Each slot ends the row of one of them. So after each slot the
+//! latest five are added up and multiplied with the signs of all rows, at each speed and in each view, and the product
+//! goes to the evidence of the alignment whose row has just ended.
 //!
-//! An alignment is tested when its row ends, one of the five after each slot, and the row under way once more
+//! There an alignment is tested, and the row under way once more
 //! when the stream ends: an excerpt of 2 s has no evidence to give away. No row is tested twice. The sums of
 //! neighbouring slots are nearly the same, so more tests would find little more, and each raises the threshold.
 
-use super::bound::{log_tail, threshold};
-use super::correlation::{Correlator, SLOT, SLOTS_PER_ROW, SpeedMap, of_view};
-use super::evidence::{Evidence, LANES, WINDOWS};
+use super::correlation::{SLOT, SLOTS_PER_ROW, SpeedMap};
+use super::evidence::{Evidence, UnderWay, turn};
 use super::format::{CHIPS, ROW, ROWS, RowClock};
 use super::key::Signs;
-use super::products::{PASS, SignMatrix};
+use super::latest::{LatestSlots, energy};
+use super::products::SignMatrix;
+use super::speeds::{vectors, write_chips};
+use super::thresholds::Thresholds;
 use super::weighting::VIEWS;
+use super::windows::{self, LANES, WINDOWS};
 use pulp::Arch;
 use rustfft::num_complex::Complex;
-use std::f64::consts::LN_10;
-
-/// Distance of two speeds that are searched, as a ratio: half of it shifts the lag by 16 us and costs 7 %
-/// of the score (measured).
-pub const SPEED_STEP: f64 = 0.0002;
-/// Share of the permitted false alarms that belongs to the nominal speed alone.
-pub(super) const NOMINAL_SHARE: f64 = 0.5;
 
 /// A place where the mark seems to be.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -63,12 +59,14 @@ impl LocalClock {
 /// Slots that there must be before rows are tested: two rows tell the alignments apart. A strong mark is above the
 /// threshold after a single slot, with which all alignments score alike. The end of a stream cannot wait.
 const FEWEST_SLOTS: u64 = 2 * SLOTS_PER_ROW as u64;
-/// No row has this number.
-const NEVER: i64 = i64::MIN;
+/// Share of the threshold that a fading sum must reach before the windows that are cut are looked at. Of a steady mark
+/// that begins after programme as loud a fading sum holds at least 0.8 of what the window does; chance adds or takes
+/// away 0.6, so that at a threshold of 8 one in several hundred has to wait for the next row.
+const SCREEN: f64 = 0.6;
 
 /// Of the candidates above their thresholds the one that chance would explain least.
 pub struct Best {
-    /// [`Search::log10_rate`] of the candidate; infinite if there is none.
+    /// [`Thresholds::log10_rate`] of the candidate; infinite if there is none.
     pub log10_rate: f64,
     /// The candidate; its offset is not known yet.
     pub candidate: Option<Candidate>,
@@ -83,28 +81,6 @@ impl Default for Best {
     }
 }
 
-/// The speeds up to `deviation` (a ratio) from the nominal one, which is in the middle.
-pub fn speed_maps(deviation: f64, sample_rate: u32, correlator: &Correlator) -> Vec<SpeedMap> {
-    let steps = (deviation / SPEED_STEP).round() as i32;
-    (-steps..=steps)
-        .map(|step| 1.0 + step as f64 * SPEED_STEP)
-        .map(|speed| SpeedMap::new(speed, sample_rate, correlator))
-        .collect()
-}
-
-/// Vectors of chips that a search over so many speeds takes with each slot.
-pub fn vectors(speeds: usize) -> usize {
-    (VIEWS * speeds).next_multiple_of(PASS)
-}
-
-/// Writes the chips of a slot in the order of a search: speed by speed, view after view.
-pub fn write_chips(sums: &[Complex<f32>], maps: &[SpeedMap], chips: &mut [f32]) {
-    let chips = chips.chunks_exact_mut(CHIPS).take(VIEWS * maps.len());
-    for (i, chips) in chips.enumerate() {
-        maps[i % maps.len()].chips(of_view(sums, i / maps.len()), chips);
-    }
-}
-
 /// The search over everything that is not known.
 pub struct Search {
     arch: Arch,
@@ -116,15 +92,18 @@ pub struct Search {
     newest_row: Option<i64>,
     clock: LocalClock,
     speeds: usize,
-    nominal: usize,
-    /// Of the nominal speed and of all others: threshold, hypotheses in an hour, share of the permitted alarms.
-    thresholds: [f64; 2],
-    hypotheses: [f64; 2],
-    shares: [f64; 2],
+    thresholds: Thresholds,
+    /// Chips of a slot, of those that a row has, of the row, and these times the signs of all rows of the key.
+    of_slot: Vec<f32>,
+    latest: LatestSlots,
     chips: Vec<f32>,
     products: Vec<f32>,
+    /// Products of one vector, hypothesis by hypothesis.
+    hypotheses_of_row: Vec<f32>,
+    /// Slots since all evidence was forgotten.
+    slots: u64,
     /// Local row that each evidence was last tested in.
-    tested: Vec<i64>,
+    tested: Vec<Option<i64>>,
     /// Evidence of view `u`, speed `v` and alignment `a` at `(u * speeds + v) * SLOTS_PER_ROW + a`; chips and
     /// products are in the same order.
     evidence: Vec<Evidence>,
@@ -146,15 +125,7 @@ impl Search {
             RowClock::Stream => ROWS,
             RowClock::Utc => (2 * reach as usize + 2).next_multiple_of(LANES),
         };
-        // One of the alignments after each slot; ends of streams are among these (see `bound`).
-        let tests_an_hour = 3600.0 / SLOT * (rows * WINDOWS * VIEWS) as f64;
-        let others = (speeds - 1) as f64;
-        let hypotheses = [tests_an_hour, tests_an_hour * others];
-        let shares = match speeds {
-            1 => [1.0, 1e-9],
-            _ => [NOMINAL_SHARE, 1.0 - NOMINAL_SHARE],
-        };
-        let padded = vectors(speeds);
+        let vectors = vectors(speeds);
         let mut search = Search {
             arch: Arch::new(),
             signs,
@@ -164,16 +135,14 @@ impl Search {
             newest_row: None,
             clock: LocalClock { first_row: 0 },
             speeds,
-            nominal,
-            thresholds: [
-                threshold(hypotheses[0], alarms * shares[0]),
-                threshold(hypotheses[1].max(1.0), alarms * shares[1]),
-            ],
-            shares,
-            hypotheses,
-            chips: vec![0.0; padded * CHIPS],
-            products: vec![0.0; padded * rows],
-            tested: vec![NEVER; VIEWS * speeds * SLOTS_PER_ROW],
+            thresholds: Thresholds::new(rows, speeds, nominal, alarms),
+            of_slot: vec![0.0; vectors * CHIPS],
+            latest: LatestSlots::new(vectors * CHIPS),
+            chips: vec![0.0; vectors * CHIPS],
+            products: vec![0.0; vectors * rows],
+            hypotheses_of_row: vec![0.0; rows],
+            slots: 0,
+            tested: vec![None; VIEWS * speeds * SLOTS_PER_ROW],
             evidence: vec![Evidence::new(rows); VIEWS * speeds * SLOTS_PER_ROW],
             highest: 0.0,
         };
@@ -193,7 +162,9 @@ impl Search {
     /// Forgets all evidence.
     pub fn forget(&mut self) {
         self.evidence.iter_mut().for_each(Evidence::reset);
-        self.tested.fill(NEVER);
+        self.latest.reset();
+        self.slots = 0;
+        self.tested.fill(None);
         self.highest = 0.0;
     }
 
@@ -207,14 +178,40 @@ impl Search {
         &self.evidence[(view * self.speeds + speed) * SLOTS_PER_ROW + alignment]
     }
 
+    /// Writes the chips of the latest row of that evidence, whole or under way, as far as it has come.
+    pub fn latest_row(
+        &self,
+        view: usize,
+        speed: usize,
+        alignment: usize,
+        chips: &mut [f32; CHIPS],
+    ) {
+        let slots = self.evidence(view, speed, alignment).in_row();
+        let vector = view * self.speeds + speed;
+        self.latest.sum(slots, vector * CHIPS, chips);
+    }
+
+    /// Slots since the evidence was last forgotten.
+    pub fn slots(&self) -> u64 {
+        self.slots
+    }
+
+    /// Seconds of evidence behind a candidate.
+    pub fn seconds(&self, found: &Candidate) -> f64 {
+        let in_row = self
+            .evidence(found.view, found.speed, found.alignment)
+            .in_row();
+        windows::seconds(found.window, in_row as u64, self.slots)
+    }
+
     /// Score above which speed `speed` counts as found.
     pub fn threshold(&self, speed: usize) -> f64 {
-        self.thresholds[(speed != self.nominal) as usize]
+        self.thresholds.of(speed)
     }
 
     /// Hypotheses tested in an hour.
     pub fn hypotheses_per_hour(&self) -> f64 {
-        self.hypotheses.iter().sum()
+        self.thresholds.hypotheses_per_hour()
     }
 
     /// Highest score since the last reset.
@@ -222,20 +219,9 @@ impl Search {
         self.highest
     }
 
-    /// Expected false alarms in an hour of unmarked audio, as a decimal logarithm, if the thresholds were such that
-    /// `score` at `speed` just reaches its own. All hypotheses are counted, and what the bound gives away too, so
-    /// the true expectation is lower; and the chance of one or more alarms in the hour is lower still.
-    ///
-    /// The shares are those that make the thresholds: at a threshold this is the number of alarms permitted, for
-    /// either kind of speed.
-    pub fn log10_rate(&self, score: f64, speed: usize) -> f64 {
-        let kind = (speed != self.nominal) as usize;
-        (log_tail(score) + (self.hypotheses[kind].max(1.0) / self.shares[kind]).ln()) / LN_10
-    }
-
-    /// As [`Search::log10_rate`], but no more than 0: as the logarithm of the chance of a false alarm in an hour.
+    /// As [`Thresholds::log10_rate`], but no more than 0: as the logarithm of the chance of a false alarm in an hour.
     pub fn log10_alarms(&self, score: f64, speed: usize) -> f64 {
-        self.log10_rate(score, speed).min(0.0)
+        self.thresholds.log10_rate(score, speed).min(0.0)
     }
 
     /// Adds a slot whose middle is `seconds` after the first frame and tests the rows that end with it; returns the
@@ -246,10 +232,10 @@ impl Search {
         sums: &[Complex<f32>],
         maps: &[SpeedMap],
     ) -> Option<Candidate> {
-        let mut chips = std::mem::take(&mut self.chips);
+        let mut chips = std::mem::take(&mut self.of_slot);
         write_chips(sums, maps, &mut chips);
         let best = self.push_chips(seconds, &chips, maps);
-        self.chips = chips;
+        self.of_slot = chips;
         self.place(best)
     }
 
@@ -257,21 +243,29 @@ impl Search {
     /// asking where the best place is.
     pub fn push_chips(&mut self, seconds: f64, chips: &[f32], maps: &[SpeedMap]) -> Best {
         self.follow_clock(seconds);
-        self.matrix.multiply(self.arch, chips, &mut self.products);
+        self.slots += 1;
+        self.latest.push(chips);
+        self.multiply(SLOTS_PER_ROW);
         let rows = self.matrix.rows();
         let mut best = Best::default();
         for i in 0..self.evidence.len() {
             let (vector, alignment) = (i / SLOTS_PER_ROW, i % SLOTS_PER_ROW);
             let speed = maps[vector % maps.len()].speed;
+            // Whether the row ends with this slot follows from when the next one is due.
             let row = self.clock.row(seconds, speed, alignment);
-            self.evidence[i].enter_row(row);
-            self.evidence[i].add(
-                &chips[vector * CHIPS..][..CHIPS],
-                &self.products[vector * rows..][..rows],
-            );
-            let ends = self.clock.row(seconds + SLOT, speed, alignment) != row;
-            if ends && self.evidence[i].slots() >= FEWEST_SLOTS {
-                self.test(i, &mut best);
+            let ended = self.clock.row(seconds + SLOT, speed, alignment) - 1;
+            if !self.evidence[i].advance(row, ended) {
+                continue;
+            }
+            let energy = energy(&self.chips[vector * CHIPS..][..CHIPS]);
+            let products = &self.products[vector * rows..][..rows];
+            let fading = self.evidence[i].end_row(self.arch, ended, energy, products);
+            if self.slots >= FEWEST_SLOTS {
+                self.tested[i] = Some(ended);
+                let least = SCREEN * self.threshold(vector % self.speeds);
+                let scores = self.evidence[i].screened(self.arch, &fading, least as f32);
+                let highest = self.compare(i, scores, &mut best);
+                self.highest = self.highest.max(highest);
             }
         }
         best
@@ -286,34 +280,77 @@ impl Search {
     /// As [`Search::finish`], without asking where the best place is.
     pub fn test_all(&mut self) -> Best {
         let mut best = Best::default();
-        for i in 0..self.evidence.len() {
-            self.test(i, &mut best);
-        }
+        let highest = self.compare_all(false, &mut best);
+        self.highest = self.highest.max(highest);
         best
     }
 
-    /// Tests the row under way of evidence `i`, if it has not been.
-    fn test(&mut self, i: usize, best: &mut Best) {
-        let row = self.evidence[i].row();
-        if std::mem::replace(&mut self.tested[i], row) != row {
-            let score = self.compare(i, best);
-            self.highest = self.highest.max(score);
+    /// Takes the best of all evidence if it is better; returns the highest score. What has been tested is looked at only
+    /// if that is to be done `again`, and then it does not count as a test.
+    fn compare_all(&mut self, again: bool, best: &mut Best) -> f64 {
+        let mut highest = 0.0f64;
+        // Rows under way with the same number of slots share a product.
+        for slots in 0..=SLOTS_PER_ROW {
+            let mut multiplied = slots == 0;
+            for i in 0..self.evidence.len() {
+                let row = self.evidence[i].row();
+                let tested = self.tested[i] == row;
+                if self.evidence[i].under_way() != slots || tested && !again {
+                    continue;
+                }
+                if !multiplied {
+                    self.multiply(slots);
+                    multiplied = true;
+                }
+                if !again {
+                    self.tested[i] = row;
+                }
+                let arch = self.arch;
+                let scores = self.ask(i, |evidence, row| evidence.highest(arch, row));
+                highest = highest.max(self.compare(i, scores, best));
+            }
+        }
+        highest
+    }
+
+    /// Multiplies the sum of the latest `slots` slots, of all vectors, with the signs.
+    fn multiply(&mut self, slots: usize) {
+        self.latest.sum(slots, 0, &mut self.chips);
+        self.matrix
+            .multiply(self.arch, &mut self.chips, &mut self.products);
+    }
+
+    /// Asks evidence `i`, given what there is of its row under way: [`Search::multiply`] has to be called for the slots
+    /// of that.
+    fn ask<T>(&mut self, i: usize, ask: impl FnOnce(&Evidence, Option<UnderWay>) -> T) -> T {
+        let (evidence, vector, rows) = (&self.evidence[i], i / SLOTS_PER_ROW, self.matrix.rows());
+        match evidence.row() {
+            Some(row) if evidence.under_way() > 0 => {
+                let products = &self.products[vector * rows..][..rows];
+                turn(products, row, &mut self.hypotheses_of_row);
+                let under_way = UnderWay {
+                    products: &self.hypotheses_of_row,
+                    energy: energy(&self.chips[vector * CHIPS..][..CHIPS]),
+                };
+                ask(evidence, Some(under_way))
+            }
+            _ => ask(evidence, None),
         }
     }
 
-    /// Takes the best of evidence `i` if it is better; returns its highest score.
-    fn compare(&self, i: usize, best: &mut Best) -> f64 {
+    /// Takes the best of evidence `i`, of which these are the scores, if it is better; returns its highest score.
+    fn compare(&self, i: usize, scores: [f32; WINDOWS], best: &mut Best) -> f64 {
         let (vector, alignment) = (i / SLOTS_PER_ROW, i % SLOTS_PER_ROW);
         let (view, speed) = (vector / self.speeds, vector % self.speeds);
         let threshold = self.threshold(speed);
         let mut highest = 0.0f64;
-        for (window, score) in self.evidence[i].highest(self.arch).into_iter().enumerate() {
+        for (window, score) in scores.into_iter().enumerate() {
             let score = score as f64;
             highest = highest.max(score);
             if score <= threshold {
                 continue;
             }
-            let log10_rate = self.log10_rate(score, speed);
+            let log10_rate = self.thresholds.log10_rate(score, speed);
             if log10_rate < best.log10_rate {
                 best.log10_rate = log10_rate;
                 best.candidate = Some(Candidate {
@@ -332,16 +369,17 @@ impl Search {
 
     /// Where the mark is whose presence a test has shown. A strong one is above the threshold at wrong alignments,
     /// too, so now all are asked. That finds no marks where there are none: it comes after the test.
-    fn place(&self, mut best: Best) -> Option<Candidate> {
+    fn place(&mut self, mut best: Best) -> Option<Candidate> {
         let tested = best.candidate?.log10_alarms;
-        for i in 0..self.evidence.len() {
-            self.compare(i, &mut best);
-        }
-        best.candidate.map(|found| Candidate {
+        self.compare_all(true, &mut best);
+        let found = best.candidate?;
+        let i = (found.view * self.speeds + found.speed) * SLOTS_PER_ROW + found.alignment;
+        self.multiply(self.evidence[i].under_way());
+        Some(Candidate {
             log10_alarms: tested,
-            offset: self
-                .evidence(found.view, found.speed, found.alignment)
-                .best_hypothesis(found.window),
+            offset: self.ask(i, |evidence, row| {
+                evidence.best_hypothesis(found.window, row)
+            }),
             ..found
         })
     }
@@ -382,34 +420,8 @@ impl Search {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::watermark::correlation::Slot;
+    use crate::watermark::correlation::{Correlator, Slot};
     use crate::watermark::key::Key;
-
-    #[test]
-    fn thresholds_follow_from_the_hypotheses() {
-        let search = |speeds, alarms| {
-            Search::new(
-                Key::from_bytes([0; 32]).signs(),
-                RowClock::Stream,
-                0.0,
-                speeds,
-                speeds / 2,
-                alarms,
-            )
-        };
-        let (narrow, wide, lax) = (search(1, 1e-4), search(11, 1e-4), search(11, 30.0));
-        assert_eq!(narrow.hypotheses_per_hour(), 90_000.0 * 1024.0 * 9.0 * 2.0);
-        assert_eq!(
-            wide.hypotheses_per_hour(),
-            11.0 * narrow.hypotheses_per_hour()
-        );
-        assert!(wide.threshold(5) > narrow.threshold(0));
-        assert!(wide.threshold(4) > wide.threshold(5));
-        assert!(lax.threshold(5) < wide.threshold(5) - 1.0);
-        let at_threshold = wide.log10_alarms(wide.threshold(5), 5);
-        assert!((at_threshold - -4.0).abs() < 1e-3, "{at_threshold}");
-        assert!((wide.log10_alarms(wide.threshold(4), 4) - -4.0).abs() < 1e-3);
-    }
 
     /// However the audio is cut into streams, and at any rate.
     #[test]

@@ -7,18 +7,15 @@
 //! Whether the mark is still there follows from the scores of the rows; see [`Presence`].
 
 use super::correlation::{SLOT, SLOTS_PER_ROW, SpeedMap, of_view};
-use super::evidence::{Evidence, LATEST};
+use super::followed::Followed;
 use super::format::{CHIPS, ROW, ROWS, RowClock};
 use super::key::Signs;
 use super::presence::Presence;
 use super::search::{Candidate, LocalClock, Search};
 use super::stretch::RecentScores;
 use super::weighting::VIEWS;
-use pulp::Arch;
 use rustfft::num_complex::Complex;
 
-/// The window that tells the neighbouring hypotheses apart: 3.2 s.
-const COMPARED: usize = LATEST + 1;
 /// How much better a neighbour must be before it is followed, as a factor and as a difference.
 const BETTER: f32 = 1.05;
 const BETTER_BY: f32 = 0.5;
@@ -34,14 +31,13 @@ struct Lane {
     speed: usize,
     /// Position of the key against the local rows, in slots.
     place: i64,
-    evidence: Evidence,
+    evidence: Followed,
 }
 
 /// Follows one mark.
 pub struct Tracker {
     signs: Signs,
     row_clock: RowClock,
-    arch: Arch,
     lanes: Vec<Lane>,
     spare: Vec<Lane>,
     best: usize,
@@ -82,14 +78,13 @@ impl Tracker {
                     view: 0,
                     speed: 0,
                     place: 0,
-                    evidence: Evidence::new(1),
+                    evidence: Followed::NONE,
                 })
                 .collect()
         };
         Tracker {
             signs,
             row_clock,
-            arch: Arch::new(),
             lanes: lanes(),
             spare: lanes(),
             best: CENTRE,
@@ -120,10 +115,15 @@ impl Tracker {
             let shift = shift + slip(maps, found.speed, lane.speed, seconds);
             lane.place = place + shift;
             let at = (found_at + shift).rem_euclid(slots) as usize;
-            lane.evidence.take(
-                search.evidence(view, lane.speed, at % SLOTS_PER_ROW),
-                at / SLOTS_PER_ROW,
-            );
+            let (alignment, offset) = (at % SLOTS_PER_ROW, at / SLOTS_PER_ROW);
+            let evidence = search.evidence(view, lane.speed, alignment);
+            // The search adds a row to the evidence only when it ends: of the latest, this is what there is so far.
+            search.latest_row(view, lane.speed, alignment, &mut self.chips);
+            let row = search.row_of_key(evidence.row().unwrap_or(local), offset);
+            let product = correlate(&mut self.signs, row, &self.chips);
+            let slots = search.slots();
+            lane.evidence
+                .take(evidence, offset, slots, &self.chips, product);
         }
         self.best = found.view * NEIGHBOURS + CENTRE;
         self.settled = false;
@@ -133,8 +133,7 @@ impl Tracker {
 
     /// Takes note that the search has just found the mark that is followed.
     pub fn confirm(&mut self, found: &Candidate, search: &Search) {
-        let evidence = search.evidence(found.view, found.speed, found.alignment);
-        let rows = evidence.seconds(found.window) / ROW;
+        let rows = search.seconds(found) / ROW;
         self.presence = Presence::new(found.score / rows.max(1.0).sqrt());
     }
 
@@ -207,10 +206,8 @@ impl Tracker {
         } = &mut self.lanes[lane];
         let (local, row) = rows_at(clock, self.row_clock, seconds, maps[*speed].speed, *place);
         let row_score = evidence.enter_row(local);
-        let mut signs = [0.0; CHIPS];
-        self.signs.row(row, &mut signs);
-        let product = self.chips.iter().zip(signs).map(|(b, s)| b * s).sum();
-        evidence.add(&self.chips, &[product]);
+        let product = correlate(&mut self.signs, row, &self.chips);
+        evidence.add(&self.chips, product);
         if lane == self.best {
             self.scores.push(&self.chips, product);
         }
@@ -228,7 +225,7 @@ impl Tracker {
         if self.presence.is_unseen() {
             return false;
         }
-        let score = |lane: &Lane| lane.evidence.highest(self.arch)[COMPARED];
+        let score = |lane: &Lane| lane.evidence.compared();
         let now = score(&self.lanes[self.best]);
         let (best, most) = self.lanes.iter().map(score).enumerate().fold(
             (self.best, (now * BETTER).max(now + BETTER_BY)),
@@ -261,8 +258,8 @@ impl Tracker {
                 .iter()
                 .find(|old| (old.view, old.speed, old.place) == (view, new.speed, new.place))
             {
-                Some(old) => new.evidence.take(&old.evidence, 0),
-                None => new.evidence.reset(),
+                Some(old) => new.evidence.clone_from(&old.evidence),
+                None => new.evidence = Followed::NONE,
             }
         }
         std::mem::swap(&mut self.lanes, &mut self.spare);
@@ -293,8 +290,8 @@ impl Tracker {
             self.peak(3) * 0.5 * (maps[speed + 1].speed - maps[speed - 1].speed)
         };
         Tracked {
-            score: evidence.highest(self.arch)[LATEST] as f64,
-            seconds: evidence.seconds(LATEST),
+            score: evidence.latest() as f64,
+            seconds: evidence.seconds(),
             view,
             speed,
             playing: maps[speed].speed + step,
@@ -308,7 +305,7 @@ impl Tracker {
     /// Where the score is highest between the best hypothesis and those `apart` in front of it and behind it: -0.5
     /// to 0.5, by a parabola through the three.
     fn peak(&self, apart: usize) -> f64 {
-        let score = |lane: usize| self.lanes[lane].evidence.highest(self.arch)[COMPARED] as f64;
+        let score = |lane: usize| self.lanes[lane].evidence.compared() as f64;
         let (before, here, after) = (
             score(self.best - apart),
             score(self.best),
@@ -361,6 +358,13 @@ pub fn rows_at(
         RowClock::Utc => row.max(0),
     };
     (local, row as u64)
+}
+
+/// Sum of the chips times the signs of a row of the key.
+fn correlate(signs: &mut Signs, row: u64, chips: &[f32; CHIPS]) -> f32 {
+    let mut of_row = [0.0; CHIPS];
+    signs.row(row, &mut of_row);
+    chips.iter().zip(of_row).map(|(b, s)| b * s).sum()
 }
 
 /// The neighbours in each view: steps of speed and of place, those of one speed together.

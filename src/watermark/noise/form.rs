@@ -2,9 +2,9 @@
 //! The score of all pairs of the latest blocks, for one place in the key and a few speeds.
 
 use super::super::correlation::SpeedMap;
-use super::super::evidence::LANES;
 use super::super::format::{CHIP_LOW, CHIP_WIDTH, CHIPS, DELAY, ROWS};
 use super::super::key::Signs;
+use super::super::windows::LANES;
 use super::lags::LagCorrelator;
 use super::{BLOCKS, COARSE_STEP, FINE, LAGS, PAIRS, SLOTS_PER_BLOCK};
 use pulp::Arch;

@@ -69,7 +69,7 @@ const NOISE_CYCLE: f64 = ROWS as f64 * DELAY;
 const CYCLE_SLOTS: i64 = (ROWS as u64 * SLOTS_PER_BLOCK) as i64;
 
 /// Distance of two speeds that the first stage tries, as a ratio, with lags of one and two blocks.
-const COARSE_STEP: f64 = super::search::SPEED_STEP;
+const COARSE_STEP: f64 = super::speeds::SPEED_STEP;
 /// Steps of speed for all lags in one step for the shortest ones. The pairs are 5.1 blocks apart in the
 /// root mean square, so steps five times finer lose as much as the coarse ones do at a lag of one block.
 const FINE: i32 = 5;

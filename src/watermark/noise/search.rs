@@ -7,8 +7,8 @@
 //! these few are chosen cannot raise the number of false alarms; it only costs some marks near the threshold.
 
 use super::super::format::{CHIPS, ROWS};
-use super::super::products::{PASS, SignMatrix};
-use super::super::search::NOMINAL_SHARE;
+use super::super::products::SignMatrix;
+use super::super::thresholds::NOMINAL_SHARE;
 use super::form::{Form, Scored};
 use super::lags::LagCorrelator;
 use super::{CYCLE_SLOTS, FINE, SLOT, SLOTS_PER_BLOCK};
@@ -75,7 +75,6 @@ impl NoiseSearch {
         let hypotheses = [tests_an_hour * nominal, tests_an_hour * (fine - nominal)];
         let share = if speeds == 1 { 1.0 } else { NOMINAL_SHARE };
         let threshold = |n: f64, alarms: f64| (2.0 * (n / alarms).ln()).max(1.0).sqrt();
-        let padded = speeds.next_multiple_of(PASS);
         let mut search = NoiseSearch {
             arch: Arch::new(),
             speeds,
@@ -86,8 +85,8 @@ impl NoiseSearch {
             ],
             hypotheses,
             share,
-            chips: vec![0.0; padded * CHIPS],
-            products: vec![0.0; padded * ROWS],
+            chips: vec![0.0; speeds * CHIPS],
+            products: vec![0.0; speeds * ROWS],
             sums: vec![0.0; SLOTS_PER_BLOCK as usize * speeds * ROWS],
             variances: vec![0.0; SLOTS_PER_BLOCK as usize * speeds],
             highest_sums: vec![0.0; ROWS],
@@ -172,18 +171,13 @@ impl NoiseSearch {
             *sum *= STAYS;
         }
         for lag in 1..=SHORT_LAGS {
-            for (v, chips) in self
-                .chips
-                .chunks_exact_mut(CHIPS)
-                .take(self.speeds)
-                .enumerate()
-            {
+            for (v, chips) in self.chips.chunks_exact_mut(CHIPS).enumerate() {
                 form.latest_pair(audio, slot, v, lag, chips);
                 self.variances[alignment + v] += chips.iter().map(|b| b * b).sum::<f32>();
             }
-            self.matrices[lag - 1].multiply(self.arch, &self.chips, &mut self.products);
+            self.matrices[lag - 1].multiply(self.arch, &mut self.chips, &mut self.products);
             let sums = self.sums[alignment * ROWS..].chunks_exact_mut(ROWS);
-            for (sums, products) in sums.zip(self.products.chunks_exact(ROWS)).take(self.speeds) {
+            for (sums, products) in sums.zip(self.products.chunks_exact(ROWS)) {
                 let (wrapped, straight) = products.split_at(shift);
                 let (begin, end) = sums.split_at_mut(straight.len());
                 add_to(begin, straight);
