@@ -15,10 +15,10 @@
 //! The smaller of the two is used; beyond u = 1.3 that is the second. Drum loops, test tones and silence
 //! cannot break it, because nothing in it is tuned on audio.
 //!
-//! For every hypothesis the score is such a sum: the chips are those of one view, correlated at one speed and added
+//! For every hypothesis the score is such a sum: the chips are weighted, correlated at one speed and added
 //! up over the slots of each row; the weight of a row is 1 or 0 in a window that is cut, a power of its age in one that
-//! fades; and the view, the speed, the window and the end of a stream are given before a sign is looked at. What
-//! the weights in a view depend on is the received audio. Rows that lie more than 204.8 s apart have the same
+//! fades; and the weights of the audio, the speed, the window and the end of a stream are given before a sign is looked at. What
+//! these weights depend on is the received audio. Rows that lie more than 204.8 s apart have the same
 //! signs with a row clock that repeats; the longest window has forgotten them by then (a factor of 1e-7).
 //!
 //! # From false alarms an hour to a threshold
@@ -31,7 +31,6 @@
 //! | times: an alignment is tested when its row ends, one of the five after each slot of 40 ms | 90 000 |
 //! | rows of the key (fewer with `row-clock=utc`: those within the tolerance of the clock) | 1024 |
 //! | windows | 9 |
-//! | views | 2 |
 //! | speeds | 1 every 0.02 % |
 //!
 //! Half of the permitted number goes to the nominal speed, which is nearly always the right one, and the other half
@@ -45,17 +44,17 @@
 //! *What is not tested.* The windows that are cut are made only for hypotheses of which a sum that fades is high
 //! enough. All are counted here nevertheless: an alarm that is not raised breaks no promise.
 //!
-//! *Ends of streams.* When a stream ends, each alignment is tested once more, with the row under way. These tests
-//! need no share of their own, as the beginning has left room for them: with n slots there have been at most 5 rows
-//! under way and n more (at nominal speed each slot begins at most one), each tested once. But the first slot
-//! takes a window of 128 ms and a delay of 160 ms, so the stream lasted at least 288 ms and n - 1 slots more, which
-//! is n + 6.2 slots' time. So the promise is one for each hour of audio, whether that hour is one stream or ten
-//! thousand excerpts.
+//! *Ends of streams.* When a stream ends, each of the five alignments is tested once more, with the row under way. These
+//! tests need no share of their own, as the beginning has left room for them. Slots begin one delay, 160 ms, after the
+//! stream. Of n slots, nothing is tested after the first nine, so there are at most n - 9 tests and five at the end, in
+//! n + 3 slots' time or more. With fewer than ten slots there are the five at the end alone, and none with fewer than two,
+//! which end 200 ms after the beginning at the earliest: five slots' time. So the promise is one for each hour of
+//! audio, whether that hour is one stream or ten thousand excerpts.
 //!
 //! *While a mark is followed* there is no search, or one that begins afresh: only fewer tests. What the tracker then
 //! reports is not part of the promise, which is about the calls "found".
 //!
-//! The tests of neighbouring alignments, windows, views and speeds mostly rise and fall together, so what is measured
+//! The tests of neighbouring alignments, windows and speeds mostly rise and fall together, so what is measured
 //! lies well below what is promised: `make unmarked` counts it on recordings.
 
 /// The best constant of Bentkus and Dzindzalieta: 1 / (4 Q(sqrt 2)).

@@ -6,7 +6,7 @@
 
 use super::format::{CHIP_HIGH, CHIP_LOW, CHIP_WIDTH, CHIPS, DELAY, WINDOW};
 use super::spectrum::{Forward, Timeline, fast_size};
-use super::weighting::{LEARNED, VIEWS, Weighting};
+use super::weighting::{LEARNED, Weighting};
 use rustfft::num_complex::Complex;
 use std::f64::consts::TAU;
 use std::ops::Range;
@@ -41,12 +41,6 @@ pub struct Slot<'a> {
     pub middle: f64,
     /// One sum for each bin of [`Correlator::bins`].
     pub sums: &'a [Complex<f32>],
-}
-
-/// The part of `sums` that belongs to `view`.
-pub fn of_view(sums: &[Complex<f32>], view: usize) -> &[Complex<f32>] {
-    let bins = sums.len() / VIEWS;
-    &sums[view * bins..][..bins]
 }
 
 /// Streaming self-correlation of one channel.

@@ -9,7 +9,6 @@ use super::search::{Candidate, LocalClock, Search};
 use super::speeds::speed_maps;
 use super::stretch::{Beginning, RecentSlots};
 use super::tracker::{Tracked, Tracker, rows_at};
-use super::weighting::VIEWS;
 
 /// Seconds of the mark that are awaited after a find, at most this long, before it is reported: less does not
 /// tell well enough where the mark begins, and where in the marked programme that is.
@@ -79,7 +78,7 @@ impl Judge {
             signs: key.signs(),
             search,
             tracker: Tracker::new(key.signs(), config.row_clock),
-            recent: RecentSlots::new(VIEWS * correlator.bins().1.len()),
+            recent: RecentSlots::new(correlator.bins().1.len()),
             tracked: None,
             pending: None,
             begins: 0.0,
@@ -271,7 +270,7 @@ impl Judge {
     fn beginning(&mut self, tracked: &Tracked) -> Beginning {
         let map = &self.maps[tracked.speed];
         let (signs, row_clock, clock) = (&mut self.signs, self.row_clock, self.clock);
-        self.recent.beginning(tracked.view, map, |seconds, shift| {
+        self.recent.beginning(map, |seconds, shift| {
             let place = tracked.place + shift;
             let (_, row) = rows_at(clock, row_clock, seconds, map.speed, place);
             let mut of_row = [0.0; CHIPS];

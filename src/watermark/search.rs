@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! All rows of the key at all speeds and alignments, in all views: where could the mark be?
+//! All rows of the key at all speeds and alignments: where could the mark be?
 //!
 //! Rows can lie on slots in five ways, the alignments. Each slot ends the row of one of them. So after each slot the
-//! latest five are added up and multiplied with the signs of all rows, at each speed and in each view, and the product
-//! goes to the evidence of the alignment whose row has just ended.
+//! latest five are added up and multiplied with the signs of all rows, at each speed, and the product goes to the evidence of the alignment whose row has just ended.
 //!
 //! There an alignment is tested, and the row under way once more
 //! when the stream ends: an excerpt of 2 s has no evidence to give away. No row is tested twice. The sums of
@@ -15,9 +14,8 @@ use super::format::{CHIPS, ROW, ROWS, RowClock};
 use super::key::Signs;
 use super::latest::{LatestSlots, energy};
 use super::products::SignMatrix;
-use super::speeds::{vectors, write_chips};
+use super::speeds::write_chips;
 use super::thresholds::Thresholds;
-use super::weighting::VIEWS;
 use super::windows::{self, LANES, WINDOWS};
 use pulp::Arch;
 use rustfft::num_complex::Complex;
@@ -32,8 +30,6 @@ pub struct Candidate {
     pub log10_alarms: f64,
     /// Which window that is.
     pub window: usize,
-    /// Which view of the audio.
-    pub view: usize,
     /// Index of the speed.
     pub speed: usize,
     /// Which of the five alignments.
@@ -59,6 +55,10 @@ impl LocalClock {
 /// Slots that there must be before rows are tested: two rows tell the alignments apart. A strong mark is above the
 /// threshold after a single slot, with which all alignments score alike. The end of a stream cannot wait.
 const FEWEST_SLOTS: u64 = 2 * SLOTS_PER_ROW as u64;
+/// At the end of a stream, all alignments are tested: with fewer slots that would be more often than [`bound`] counts.
+///
+/// [`bound`]: super::bound
+const FEWEST_SLOTS_AT_END: u64 = 2;
 /// Share of the threshold that a fading sum must reach before the windows that are cut are looked at. Of a steady mark
 /// that begins after programme as loud a fading sum holds at least 0.8 of what the window does; chance adds or takes
 /// away 0.6, so that at a threshold of 8 one in several hundred has to wait for the next row.
@@ -91,9 +91,9 @@ pub struct Search {
     reach: i64,
     newest_row: Option<i64>,
     clock: LocalClock,
-    speeds: usize,
     thresholds: Thresholds,
-    /// Chips of a slot, of those that a row has, of the row, and these times the signs of all rows of the key.
+    /// Chips of a slot, of those that a row has, of the row, and these times the signs of all rows of the key, speed by
+    /// speed.
     of_slot: Vec<f32>,
     latest: LatestSlots,
     chips: Vec<f32>,
@@ -104,7 +104,7 @@ pub struct Search {
     slots: u64,
     /// Local row that each evidence was last tested in.
     tested: Vec<Option<i64>>,
-    /// Evidence of view `u`, speed `v` and alignment `a` at `(u * speeds + v) * SLOTS_PER_ROW + a`; chips and
+    /// Evidence of speed `v` and alignment `a` at `v * SLOTS_PER_ROW + a`; chips and
     /// products are in the same order.
     evidence: Vec<Evidence>,
     highest: f64,
@@ -125,7 +125,6 @@ impl Search {
             RowClock::Stream => ROWS,
             RowClock::Utc => (2 * reach as usize + 2).next_multiple_of(LANES),
         };
-        let vectors = vectors(speeds);
         let mut search = Search {
             arch: Arch::new(),
             signs,
@@ -134,16 +133,15 @@ impl Search {
             reach,
             newest_row: None,
             clock: LocalClock { first_row: 0 },
-            speeds,
             thresholds: Thresholds::new(rows, speeds, nominal, alarms),
-            of_slot: vec![0.0; vectors * CHIPS],
-            latest: LatestSlots::new(vectors * CHIPS),
-            chips: vec![0.0; vectors * CHIPS],
-            products: vec![0.0; vectors * rows],
+            of_slot: vec![0.0; speeds * CHIPS],
+            latest: LatestSlots::new(speeds * CHIPS),
+            chips: vec![0.0; speeds * CHIPS],
+            products: vec![0.0; speeds * rows],
             hypotheses_of_row: vec![0.0; rows],
             slots: 0,
-            tested: vec![None; VIEWS * speeds * SLOTS_PER_ROW],
-            evidence: vec![Evidence::new(rows); VIEWS * speeds * SLOTS_PER_ROW],
+            tested: vec![None; speeds * SLOTS_PER_ROW],
+            evidence: vec![Evidence::new(rows); speeds * SLOTS_PER_ROW],
             highest: 0.0,
         };
         if row_clock == RowClock::Stream {
@@ -173,22 +171,15 @@ impl Search {
         self.matrix.rows()
     }
 
-    /// Evidence in view `view` at speed `speed` and alignment `alignment`.
-    pub fn evidence(&self, view: usize, speed: usize, alignment: usize) -> &Evidence {
-        &self.evidence[(view * self.speeds + speed) * SLOTS_PER_ROW + alignment]
+    /// Evidence at speed `speed` and alignment `alignment`.
+    pub fn evidence(&self, speed: usize, alignment: usize) -> &Evidence {
+        &self.evidence[speed * SLOTS_PER_ROW + alignment]
     }
 
     /// Writes the chips of the latest row of that evidence, whole or under way, as far as it has come.
-    pub fn latest_row(
-        &self,
-        view: usize,
-        speed: usize,
-        alignment: usize,
-        chips: &mut [f32; CHIPS],
-    ) {
-        let slots = self.evidence(view, speed, alignment).in_row();
-        let vector = view * self.speeds + speed;
-        self.latest.sum(slots, vector * CHIPS, chips);
+    pub fn latest_row(&self, speed: usize, alignment: usize, chips: &mut [f32; CHIPS]) {
+        let slots = self.evidence(speed, alignment).in_row();
+        self.latest.sum(slots, speed * CHIPS, chips);
     }
 
     /// Slots since the evidence was last forgotten.
@@ -198,9 +189,7 @@ impl Search {
 
     /// Seconds of evidence behind a candidate.
     pub fn seconds(&self, found: &Candidate) -> f64 {
-        let in_row = self
-            .evidence(found.view, found.speed, found.alignment)
-            .in_row();
+        let in_row = self.evidence(found.speed, found.alignment).in_row();
         windows::seconds(found.window, in_row as u64, self.slots)
     }
 
@@ -249,20 +238,20 @@ impl Search {
         let rows = self.matrix.rows();
         let mut best = Best::default();
         for i in 0..self.evidence.len() {
-            let (vector, alignment) = (i / SLOTS_PER_ROW, i % SLOTS_PER_ROW);
-            let speed = maps[vector % maps.len()].speed;
+            let (v, alignment) = (i / SLOTS_PER_ROW, i % SLOTS_PER_ROW);
+            let speed = maps[v].speed;
             // Whether the row ends with this slot follows from when the next one is due.
             let row = self.clock.row(seconds, speed, alignment);
             let ended = self.clock.row(seconds + SLOT, speed, alignment) - 1;
             if !self.evidence[i].advance(row, ended) {
                 continue;
             }
-            let energy = energy(&self.chips[vector * CHIPS..][..CHIPS]);
-            let products = &self.products[vector * rows..][..rows];
+            let energy = energy(&self.chips[v * CHIPS..][..CHIPS]);
+            let products = &self.products[v * rows..][..rows];
             let fading = self.evidence[i].end_row(self.arch, ended, energy, products);
             if self.slots >= FEWEST_SLOTS {
                 self.tested[i] = Some(ended);
-                let least = SCREEN * self.threshold(vector % self.speeds);
+                let least = SCREEN * self.threshold(v);
                 let scores = self.evidence[i].screened(self.arch, &fading, least as f32);
                 let highest = self.compare(i, scores, &mut best);
                 self.highest = self.highest.max(highest);
@@ -280,6 +269,9 @@ impl Search {
     /// As [`Search::finish`], without asking where the best place is.
     pub fn test_all(&mut self) -> Best {
         let mut best = Best::default();
+        if self.slots < FEWEST_SLOTS_AT_END {
+            return best;
+        }
         let highest = self.compare_all(false, &mut best);
         self.highest = self.highest.max(highest);
         best
@@ -323,14 +315,14 @@ impl Search {
     /// Asks evidence `i`, given what there is of its row under way: [`Search::multiply`] has to be called for the slots
     /// of that.
     fn ask<T>(&mut self, i: usize, ask: impl FnOnce(&Evidence, Option<UnderWay>) -> T) -> T {
-        let (evidence, vector, rows) = (&self.evidence[i], i / SLOTS_PER_ROW, self.matrix.rows());
+        let (evidence, speed, rows) = (&self.evidence[i], i / SLOTS_PER_ROW, self.matrix.rows());
         match evidence.row() {
             Some(row) if evidence.under_way() > 0 => {
-                let products = &self.products[vector * rows..][..rows];
+                let products = &self.products[speed * rows..][..rows];
                 turn(products, row, &mut self.hypotheses_of_row);
                 let under_way = UnderWay {
                     products: &self.hypotheses_of_row,
-                    energy: energy(&self.chips[vector * CHIPS..][..CHIPS]),
+                    energy: energy(&self.chips[speed * CHIPS..][..CHIPS]),
                 };
                 ask(evidence, Some(under_way))
             }
@@ -340,8 +332,7 @@ impl Search {
 
     /// Takes the best of evidence `i`, of which these are the scores, if it is better; returns its highest score.
     fn compare(&self, i: usize, scores: [f32; WINDOWS], best: &mut Best) -> f64 {
-        let (vector, alignment) = (i / SLOTS_PER_ROW, i % SLOTS_PER_ROW);
-        let (view, speed) = (vector / self.speeds, vector % self.speeds);
+        let (speed, alignment) = (i / SLOTS_PER_ROW, i % SLOTS_PER_ROW);
         let threshold = self.threshold(speed);
         let mut highest = 0.0f64;
         for (window, score) in scores.into_iter().enumerate() {
@@ -357,7 +348,6 @@ impl Search {
                     score,
                     log10_alarms: log10_rate.min(0.0),
                     window,
-                    view,
                     speed,
                     alignment,
                     offset: 0,
@@ -373,7 +363,7 @@ impl Search {
         let tested = best.candidate?.log10_alarms;
         self.compare_all(true, &mut best);
         let found = best.candidate?;
-        let i = (found.view * self.speeds + found.speed) * SLOTS_PER_ROW + found.alignment;
+        let i = found.speed * SLOTS_PER_ROW + found.alignment;
         self.multiply(self.evidence[i].under_way());
         Some(Candidate {
             log10_alarms: tested,
@@ -438,7 +428,7 @@ mod tests {
                 2,
                 1e-4,
             );
-            for milliseconds in [280, 300, 310, 330, 500, 2_000, 20_000] {
+            for milliseconds in [170, 199, 200, 210, 280, 310, 500, 640, 2_000, 20_000] {
                 let audio = vec![0.1; rate as usize * milliseconds / 1000];
                 search.reset(LocalClock { first_row: 0 });
                 correlator.reset();

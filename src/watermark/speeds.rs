@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The speeds that are searched, and the chips of a slot at each of them.
 
-use super::correlation::{Correlator, SpeedMap, of_view};
+use super::correlation::{Correlator, SpeedMap};
 use super::format::CHIPS;
-use super::weighting::VIEWS;
 use rustfft::num_complex::Complex;
 
 /// Distance of two speeds that are searched, as a ratio: half of it shifts the lag by 16 us and costs 7 %
@@ -19,15 +18,9 @@ pub fn speed_maps(deviation: f64, sample_rate: u32, correlator: &Correlator) -> 
         .collect()
 }
 
-/// Vectors of chips that a search over so many speeds takes with each slot.
-pub fn vectors(speeds: usize) -> usize {
-    VIEWS * speeds
-}
-
-/// Writes the chips of a slot in the order of a search: speed by speed, view after view.
+/// Writes the chips of a slot, speed by speed.
 pub fn write_chips(sums: &[Complex<f32>], maps: &[SpeedMap], chips: &mut [f32]) {
-    let chips = chips.chunks_exact_mut(CHIPS).take(VIEWS * maps.len());
-    for (i, chips) in chips.enumerate() {
-        maps[i % maps.len()].chips(of_view(sums, i / maps.len()), chips);
+    for (chips, map) in chips.chunks_exact_mut(CHIPS).zip(maps) {
+        map.chips(sums, chips);
     }
 }

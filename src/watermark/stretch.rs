@@ -5,7 +5,7 @@
 //! slots say it better: before the mark they have mean 0, and the place where that changes is found by
 //! maximum likelihood.
 
-use super::correlation::{FRAME, SLOT, SpeedMap, of_view};
+use super::correlation::{FRAME, SLOT, SpeedMap};
 use super::format::{CHIPS, DELAY, WINDOW};
 use rustfft::num_complex::Complex;
 use std::ops::Range;
@@ -91,18 +91,17 @@ impl RecentSlots {
         self.taken.min(SLOTS)
     }
 
-    /// Where the mark begins that is heard in `view` now; `signs(seconds, shift)` are those that it has at a
+    /// Where the mark begins that is heard now; `signs(seconds, shift)` are those that it has at a
     /// moment if its place is off by `shift` slots.
     pub fn beginning(
         &mut self,
-        view: usize,
         map: &SpeedMap,
         mut signs: impl FnMut(f64, i64) -> [f32; CHIPS],
     ) -> Beginning {
         let len = self.len();
         for i in 0..len {
             let at = (self.taken - len + i) % SLOTS;
-            map.chips(of_view(&self.slots[at].sums, view), &mut self.chips);
+            map.chips(&self.slots[at].sums, &mut self.chips);
             let norm = norm(&self.chips);
             for (place, scores) in self.scores.iter_mut().enumerate() {
                 let signs = signs(self.slots[at].seconds, place as i64 - REACH);

@@ -8,7 +8,7 @@ use super::downmix::Downmix;
 use super::format::{CHIPS, ConfigError, RowClock, check_stream};
 use super::key::Key;
 use super::search::{Best, LocalClock, Search};
-use super::speeds::{speed_maps, vectors, write_chips};
+use super::speeds::{speed_maps, write_chips};
 
 /// Seconds of audio that are taken at once.
 const BLOCK: f64 = 0.01;
@@ -46,8 +46,7 @@ impl Kept {
     fn add(&mut self, slot: &Slot) {
         self.slots.push(slot.middle / self.rate);
         let begin = self.chips.len();
-        self.chips
-            .resize(begin + vectors(self.maps.len()) * CHIPS, 0.0);
+        self.chips.resize(begin + self.maps.len() * CHIPS, 0.0);
         write_chips(slot.sums, &self.maps, &mut self.chips[begin..]);
     }
 }
@@ -123,7 +122,7 @@ impl Survey {
                 });
             }
         };
-        let of_slots = chips.chunks_exact(vectors(speeds) * CHIPS);
+        let of_slots = chips.chunks_exact(speeds * CHIPS);
         for (&seconds, chips) in slots.iter().zip(of_slots) {
             tell(seconds, search.push_chips(seconds, chips, maps));
         }

@@ -3,7 +3,6 @@
 
 use super::bound::{log_tail, threshold};
 use super::correlation::SLOT;
-use super::weighting::VIEWS;
 use super::windows::WINDOWS;
 use std::f64::consts::LN_10;
 
@@ -22,7 +21,7 @@ impl Thresholds {
     /// For a search over `rows` rows and `speeds` speeds, of which number `nominal` is 1, and so many alarms an hour.
     pub fn new(rows: usize, speeds: usize, nominal: usize, alarms: f64) -> Self {
         // One of the alignments after each slot; ends of streams are among these (see `bound`).
-        let tests_an_hour = 3600.0 / SLOT * (rows * WINDOWS * VIEWS) as f64;
+        let tests_an_hour = 3600.0 / SLOT * (rows * WINDOWS) as f64;
         let others = (speeds - 1) as f64;
         let hypotheses = [tests_an_hour, tests_an_hour * others];
         let shares = match speeds {
@@ -70,7 +69,7 @@ mod tests {
     fn thresholds_follow_from_the_hypotheses() {
         let of = |speeds, alarms| Thresholds::new(1024, speeds, speeds / 2, alarms);
         let (narrow, wide, lax) = (of(1, 1e-4), of(11, 1e-4), of(11, 30.0));
-        assert_eq!(narrow.hypotheses_per_hour(), 90_000.0 * 1024.0 * 9.0 * 2.0);
+        assert_eq!(narrow.hypotheses_per_hour(), 90_000.0 * 1024.0 * 9.0);
         assert_eq!(
             wide.hypotheses_per_hour(),
             11.0 * narrow.hypotheses_per_hour()

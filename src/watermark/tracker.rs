@@ -1,33 +1,30 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where the mark was found, the next row is known: follow it, and notice when it is gone.
 //!
-//! Nine hypotheses remain in each view, three speeds by three positions 40 ms apart. They keep the evidence that the
+//! Nine hypotheses remain, three speeds by three positions 40 ms apart. They keep the evidence that the
 //! search had for them, so nothing is lost at the hand-over, and they follow a slow drift.
 //!
 //! Whether the mark is still there follows from the scores of the rows; see [`Presence`].
 
-use super::correlation::{SLOT, SLOTS_PER_ROW, SpeedMap, of_view};
+use super::correlation::{SLOT, SLOTS_PER_ROW, SpeedMap};
 use super::followed::Followed;
 use super::format::{CHIPS, ROW, ROWS, RowClock};
 use super::key::Signs;
 use super::presence::Presence;
 use super::search::{Candidate, LocalClock, Search};
 use super::stretch::RecentScores;
-use super::weighting::VIEWS;
 use rustfft::num_complex::Complex;
 
 /// How much better a neighbour must be before it is followed, as a factor and as a difference.
 const BETTER: f32 = 1.05;
 const BETTER_BY: f32 = 0.5;
 
-/// Hypotheses in a view, the one in the middle, and all of them.
+/// Hypotheses, and the one in the middle.
 const NEIGHBOURS: usize = 9;
 const CENTRE: usize = 4;
-const LANES: usize = VIEWS * NEIGHBOURS;
 
 /// One hypothesis that is followed.
 struct Lane {
-    view: usize,
     speed: usize,
     /// Position of the key against the local rows, in slots.
     place: i64,
@@ -40,7 +37,6 @@ pub struct Tracker {
     row_clock: RowClock,
     lanes: Vec<Lane>,
     spare: Vec<Lane>,
-    best: usize,
     /// The best was the best before its present row began.
     settled: bool,
     presence: Presence,
@@ -55,8 +51,7 @@ pub struct Tracked {
     /// Score of the latest 2 s, and the seconds of evidence in it.
     pub score: f64,
     pub seconds: f64,
-    /// The view that tells most, and the index of the speed.
-    pub view: usize,
+    /// Index of the speed.
     pub speed: usize,
     /// Playing speed, between those that are searched.
     pub playing: f64,
@@ -73,9 +68,8 @@ impl Tracker {
     /// A tracker that follows nothing yet.
     pub fn new(signs: Signs, row_clock: RowClock) -> Self {
         let lanes = || {
-            (0..LANES)
+            (0..NEIGHBOURS)
                 .map(|_| Lane {
-                    view: 0,
                     speed: 0,
                     place: 0,
                     evidence: Followed::NONE,
@@ -87,7 +81,6 @@ impl Tracker {
             row_clock,
             lanes: lanes(),
             spare: lanes(),
-            best: CENTRE,
             settled: false,
             presence: Presence::new(1.0),
             scores: RecentScores::new(),
@@ -109,23 +102,21 @@ impl Tracker {
         let place = delta * SLOTS_PER_ROW as i64 + found.alignment as i64;
         let slots = (search.rows() * SLOTS_PER_ROW) as i64;
         let found_at = (found.offset * SLOTS_PER_ROW + found.alignment) as i64;
-        for (lane, (view, step, shift)) in self.lanes.iter_mut().zip(neighbours()) {
-            lane.view = view;
+        for (lane, (step, shift)) in self.lanes.iter_mut().zip(neighbours()) {
             lane.speed = neighbour_speed(found.speed, step, maps.len());
             let shift = shift + slip(maps, found.speed, lane.speed, seconds);
             lane.place = place + shift;
             let at = (found_at + shift).rem_euclid(slots) as usize;
             let (alignment, offset) = (at % SLOTS_PER_ROW, at / SLOTS_PER_ROW);
-            let evidence = search.evidence(view, lane.speed, alignment);
+            let evidence = search.evidence(lane.speed, alignment);
             // The search adds a row to the evidence only when it ends: of the latest, this is what there is so far.
-            search.latest_row(view, lane.speed, alignment, &mut self.chips);
+            search.latest_row(lane.speed, alignment, &mut self.chips);
             let row = search.row_of_key(evidence.row().unwrap_or(local), offset);
             let product = correlate(&mut self.signs, row, &self.chips);
             let slots = search.slots();
             lane.evidence
                 .take(evidence, offset, slots, &self.chips, product);
         }
-        self.best = found.view * NEIGHBOURS + CENTRE;
         self.settled = false;
         self.scores.reset();
         self.confirm(found, search);
@@ -140,10 +131,8 @@ impl Tracker {
     /// Moves all hypotheses by `shift` slots.
     pub fn move_by(&mut self, shift: i64, maps: &[SpeedMap], seconds: f64) {
         if shift != 0 {
-            let Lane {
-                view, speed, place, ..
-            } = self.lanes[self.best];
-            self.follow(view, speed, place + shift, maps, seconds);
+            let Lane { speed, place, .. } = self.lanes[CENTRE];
+            self.follow(speed, place + shift, maps, seconds);
             self.settled = false;
             self.scores.reset();
         }
@@ -159,14 +148,14 @@ impl Tracker {
     ) -> Tracked {
         let mut ended = None;
         for lane in 0..self.lanes.len() {
-            // Lanes of one view and speed stand together, so their chips are made once.
-            let Lane { view, speed, .. } = self.lanes[lane];
+            // Lanes of one speed stand together, so their chips are made once.
+            let Lane { speed, .. } = self.lanes[lane];
             let before = lane.checked_sub(1).map(|lane| &self.lanes[lane]);
-            if before.is_none_or(|before| (before.view, before.speed) != (view, speed)) {
-                maps[speed].chips(of_view(sums, view), &mut self.chips);
+            if before.is_none_or(|before| before.speed != speed) {
+                maps[speed].chips(sums, &mut self.chips);
             }
             let row_score = self.push_lane(lane, seconds, maps, clock);
-            if lane == self.best {
+            if lane == CENTRE {
                 ended = row_score;
             }
         }
@@ -208,7 +197,7 @@ impl Tracker {
         let row_score = evidence.enter_row(local);
         let product = correlate(&mut self.signs, row, &self.chips);
         evidence.add(&self.chips, product);
-        if lane == self.best {
+        if lane == CENTRE {
             self.scores.push(&self.chips, product);
         }
         row_score
@@ -226,9 +215,9 @@ impl Tracker {
             return false;
         }
         let score = |lane: &Lane| lane.evidence.compared();
-        let now = score(&self.lanes[self.best]);
+        let now = score(&self.lanes[CENTRE]);
         let (best, most) = self.lanes.iter().map(score).enumerate().fold(
-            (self.best, (now * BETTER).max(now + BETTER_BY)),
+            (CENTRE, (now * BETTER).max(now + BETTER_BY)),
             |(best, most), (i, score)| {
                 if score > most {
                     (i, score)
@@ -237,41 +226,36 @@ impl Tracker {
                 }
             },
         );
-        if best == self.best || most <= 0.0 {
+        if best == CENTRE || most <= 0.0 {
             return false;
         }
-        let Lane {
-            view, speed, place, ..
-        } = self.lanes[best];
-        self.follow(view, speed, place, maps, seconds);
+        let Lane { speed, place, .. } = self.lanes[best];
+        self.follow(speed, place, maps, seconds);
         true
     }
 
     /// Puts a hypothesis and its neighbours in the place of those that are there; what is known of them stays.
-    fn follow(&mut self, view: usize, speed: usize, place: i64, maps: &[SpeedMap], seconds: f64) {
-        for (new, (view, step, shift)) in self.spare.iter_mut().zip(neighbours()) {
-            new.view = view;
+    fn follow(&mut self, speed: usize, place: i64, maps: &[SpeedMap], seconds: f64) {
+        for (new, (step, shift)) in self.spare.iter_mut().zip(neighbours()) {
             new.speed = neighbour_speed(speed, step, maps.len());
             new.place = place + shift + slip(maps, speed, new.speed, seconds);
             match self
                 .lanes
                 .iter()
-                .find(|old| (old.view, old.speed, old.place) == (view, new.speed, new.place))
+                .find(|old| (old.speed, old.place) == (new.speed, new.place))
             {
                 Some(old) => new.evidence.clone_from(&old.evidence),
                 None => new.evidence = Followed::NONE,
             }
         }
         std::mem::swap(&mut self.lanes, &mut self.spare);
-        self.best = view * NEIGHBOURS + CENTRE;
     }
 
     /// Keeps hypotheses of other speeds at the place of the best: played at another speed from the start
     /// on, the programme would by now be elsewhere, but what is asked is the speed now.
     fn close_up(&mut self, maps: &[SpeedMap], seconds: f64) {
-        let (speed, place) = (self.lanes[self.best].speed, self.lanes[self.best].place);
-        // The best is always one in the middle, so its own shift is 0.
-        for (lane, (_, _, shift)) in self.lanes.iter_mut().zip(neighbours()) {
+        let (speed, place) = (self.lanes[CENTRE].speed, self.lanes[CENTRE].place);
+        for (lane, (_, shift)) in self.lanes.iter_mut().zip(neighbours()) {
             lane.place = place + shift + slip(maps, speed, lane.speed, seconds);
         }
     }
@@ -279,11 +263,10 @@ impl Tracker {
     /// What is known about the mark that is followed.
     pub fn tracked(&self, maps: &[SpeedMap]) -> Tracked {
         let Lane {
-            view,
             speed,
             place,
             ref evidence,
-        } = self.lanes[self.best];
+        } = self.lanes[CENTRE];
         let step = if speed == 0 || speed + 1 == maps.len() {
             0.0
         } else {
@@ -292,7 +275,6 @@ impl Tracker {
         Tracked {
             score: evidence.latest() as f64,
             seconds: evidence.seconds(),
-            view,
             speed,
             playing: maps[speed].speed + step,
             place,
@@ -306,11 +288,7 @@ impl Tracker {
     /// to 0.5, by a parabola through the three.
     fn peak(&self, apart: usize) -> f64 {
         let score = |lane: usize| self.lanes[lane].evidence.compared() as f64;
-        let (before, here, after) = (
-            score(self.best - apart),
-            score(self.best),
-            score(self.best + apart),
-        );
+        let (before, here, after) = (score(CENTRE - apart), score(CENTRE), score(CENTRE + apart));
         let bend = 2.0 * here - before - after;
         if bend > 0.1 * here.max(1.0) {
             (0.5 * (after - before) / bend).clamp(-0.5, 0.5)
@@ -335,7 +313,7 @@ impl Tracker {
             RowClock::Stream => (ROWS * SLOTS_PER_ROW) as i64,
             RowClock::Utc => i64::MAX,
         };
-        let best = &self.lanes[self.best];
+        let best = &self.lanes[CENTRE];
         let expected = best.place + slip(maps, best.speed, found.speed, seconds);
         let distance = (place - expected).rem_euclid(cycle);
         distance.min(cycle - distance) <= 1
@@ -367,11 +345,9 @@ fn correlate(signs: &mut Signs, row: u64, chips: &[f32; CHIPS]) -> f32 {
     chips.iter().zip(of_row).map(|(b, s)| b * s).sum()
 }
 
-/// The neighbours in each view: steps of speed and of place, those of one speed together.
-fn neighbours() -> impl Iterator<Item = (usize, i32, i64)> {
-    (0..VIEWS).flat_map(|view| {
-        (-1..=1).flat_map(move |step| (-1..=1).map(move |shift| (view, step, shift)))
-    })
+/// The neighbours: steps of speed and of place, those of one speed together.
+fn neighbours() -> impl Iterator<Item = (i32, i64)> {
+    (-1..=1).flat_map(|step| (-1..=1).map(move |shift| (step, shift)))
 }
 
 /// Slots that must be added to a place at speed `from` to mean the same position at speed `to`: positions are

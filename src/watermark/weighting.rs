@@ -27,9 +27,6 @@ use super::weighting_network::{
 use pulp::{Arch, Simd, WithSimd};
 use rustfft::num_complex::Complex;
 
-/// Views of the audio that are scored side by side.
-pub const VIEWS: usize = 1;
-
 /// Frames from which the surroundings are learned before anything is weighed: 1 s.
 pub const LEARNED: u64 = (1.0 / FRAME) as u64;
 
@@ -459,7 +456,12 @@ fn exp2(x: f32) -> f32 {
 mod tests {
     use super::*;
 
-    const BINS: usize = 200;
+    const BINS: usize = 792;
+    const SPACING: f64 = 7.8125;
+
+    fn hertz() -> impl Iterator<Item = f64> {
+        (0..BINS).map(|bin| 305.0 + SPACING * bin as f64)
+    }
 
     fn noise(state: &mut u64) -> f32 {
         *state ^= *state << 13;
@@ -470,7 +472,7 @@ mod tests {
 
     /// Magnitude of each bin in the last of `frames` frames.
     fn magnitudes(frames: usize, level: impl Fn(usize, usize) -> f32) -> Vec<f32> {
-        let mut weighting = Weighting::new((0..BINS).map(|bin| 300.0 + 31.0 * bin as f64), 31.0);
+        let mut weighting = Weighting::new(hertz(), SPACING);
         let (mut state, mut weighted) = (1, vec![Complex::ZERO; BINS]);
         for frame in 0..frames {
             let bins: Vec<_> = (0..BINS)
@@ -488,9 +490,10 @@ mod tests {
     #[test]
     fn cells_at_the_noise_floor_count_less() {
         // 3 s of noise, then a signal 20 dB above it in the upper half of the bins.
-        let level = |frame, i| if frame > 290 && i >= 100 { 0.1 } else { 0.01 };
+        let level = |frame, i| if frame > 290 && i >= 400 { 0.1 } else { 0.01 };
         let weights = magnitudes(300, level);
-        assert!(mean(&weights[145..]) > 1.7 * mean(&weights[..55]));
+        let (signal, noise) = (mean(&weights[450..]), mean(&weights[..350]));
+        assert!(signal > 1.25 * noise, "{signal} and {noise}");
     }
 
     #[test]
@@ -507,14 +510,13 @@ mod tests {
         let frame = |state: &mut u64, begins: bool| -> Vec<_> {
             (0..BINS)
                 .map(|i| {
-                    let level = if begins && i >= 100 { 0.1 } else { 0.01 };
+                    let level = if begins && i >= 400 { 0.1 } else { 0.01 };
                     Complex::new(noise(state), noise(state)) * level
                 })
                 .collect()
         };
         let contrast = |learn: bool| {
-            let mut weighting =
-                Weighting::new((0..BINS).map(|bin| 300.0 + 31.0 * bin as f64), 31.0);
+            let mut weighting = Weighting::new(hertz(), SPACING);
             let mut weighted = vec![Complex::ZERO; BINS];
             let state = &mut 5;
             if learn {
@@ -523,9 +525,10 @@ mod tests {
             }
             (0..10).for_each(|_| weighting.weigh(&frame(state, true), &mut weighted));
             let sizes: Vec<f32> = weighted.iter().map(|u| u.norm()).collect();
-            mean(&sizes[145..]) / mean(&sizes[..55])
+            mean(&sizes[450..]) / mean(&sizes[..350])
         };
-        assert!(contrast(true) > 1.1 * contrast(false));
+        let (with, without) = (contrast(true), contrast(false));
+        assert!(with > 1.1 * without, "{with} and {without}");
     }
 
     #[test]
