@@ -5,9 +5,9 @@
 //! latest five are added up and multiplied with the signs of all rows, at each speed and in each view, and the product
 //! goes to the evidence of the alignment whose row has just ended.
 //!
-//! There an alignment is tested, and the row under way once more
-//! when the stream ends: an excerpt of 2 s has no evidence to give away. No row is tested twice. The sums of
-//! neighbouring slots are nearly the same, so more tests would find little more, and each raises the threshold.
+//! There it is tested, and the row under way when the stream ends: an excerpt of 2 s has no evidence to give away. No
+//! row is tested twice. The sums of neighbouring slots are nearly the same, so more tests would find little more, and
+//! each raises the threshold.
 
 use super::correlation::{SLOT, SLOTS_PER_ROW, SpeedMap};
 use super::evidence::{Evidence, UnderWay, turn};
@@ -60,8 +60,8 @@ impl LocalClock {
 /// threshold after a single slot, with which all alignments score alike. The end of a stream cannot wait.
 const FEWEST_SLOTS: u64 = 2 * SLOTS_PER_ROW as u64;
 /// Share of the threshold that a fading sum must reach before the windows that are cut are looked at. Of a steady mark
-/// that begins after programme as loud a fading sum holds at least 0.8 of what the window does; chance adds or takes
-/// away 0.6, so that at a threshold of 8 one in several hundred has to wait for the next row.
+/// a fading sum holds at least 0.8 of what the window does, give or take a deviation of 0.6: at a threshold of 8, one
+/// in several hundred has to wait for the next row.
 const SCREEN: f64 = 0.6;
 
 /// Of the candidates above their thresholds the one that chance would explain least.
@@ -175,7 +175,11 @@ impl Search {
 
     /// Evidence in view `view` at speed `speed` and alignment `alignment`.
     pub fn evidence(&self, view: usize, speed: usize, alignment: usize) -> &Evidence {
-        &self.evidence[(view * self.speeds + speed) * SLOTS_PER_ROW + alignment]
+        &self.evidence[self.index(view, speed, alignment)]
+    }
+
+    fn index(&self, view: usize, speed: usize, alignment: usize) -> usize {
+        (view * self.speeds + speed) * SLOTS_PER_ROW + alignment
     }
 
     /// Writes the chips of the latest row of that evidence, whole or under way, as far as it has come.
@@ -373,7 +377,7 @@ impl Search {
         let tested = best.candidate?.log10_alarms;
         self.compare_all(true, &mut best);
         let found = best.candidate?;
-        let i = (found.view * self.speeds + found.speed) * SLOTS_PER_ROW + found.alignment;
+        let i = self.index(found.view, found.speed, found.alignment);
         self.multiply(self.evidence[i].under_way());
         Some(Candidate {
             log10_alarms: tested,
