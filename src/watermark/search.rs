@@ -4,9 +4,9 @@
 //! Rows can lie on slots in five ways, the alignments. Each slot ends the row of one of them. So after each slot the
 //! latest five are added up and multiplied with the signs of all rows, at each speed, and the product goes to the evidence of the alignment whose row has just ended.
 //!
-//! There an alignment is tested, and the row under way once more
-//! when the stream ends: an excerpt of 2 s has no evidence to give away. No row is tested twice. The sums of
-//! neighbouring slots are nearly the same, so more tests would find little more, and each raises the threshold.
+//! There it is tested, and the row under way when the stream ends: an excerpt of 2 s has no evidence to give away. No
+//! row is tested twice. The sums of neighbouring slots are nearly the same, so more tests would find little more, and
+//! each raises the threshold.
 
 use super::correlation::{SLOT, SLOTS_PER_ROW, SpeedMap};
 use super::evidence::{Evidence, UnderWay, turn};
@@ -60,8 +60,8 @@ const FEWEST_SLOTS: u64 = 2 * SLOTS_PER_ROW as u64;
 /// [`bound`]: super::bound
 const FEWEST_SLOTS_AT_END: u64 = 2;
 /// Share of the threshold that a fading sum must reach before the windows that are cut are looked at. Of a steady mark
-/// that begins after programme as loud a fading sum holds at least 0.8 of what the window does; chance adds or takes
-/// away 0.6, so that at a threshold of 8 one in several hundred has to wait for the next row.
+/// a fading sum holds at least 0.8 of what the window does, give or take a deviation of 0.6: at a threshold of 8, one
+/// in several hundred has to wait for the next row.
 const SCREEN: f64 = 0.6;
 
 /// Of the candidates above their thresholds the one that chance would explain least.

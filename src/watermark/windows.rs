@@ -172,7 +172,6 @@ impl WithSimd for Screen<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> [f32; CUT] {
         let mut highest = [0.0f32; CUT];
-        let energies = self.now.cut_energies();
         let all_sums = self.now.faded.chunks_exact(self.now.count);
         for (sums, limit) in all_sums.zip(self.limits).filter(|(_, l)| l.is_finite()) {
             for (piece, sums) in sums.as_chunks::<LANES>().0.iter().enumerate() {
@@ -186,11 +185,14 @@ impl WithSimd for Screen<'_> {
                 }
                 for lane in (0..LANES).filter(|lane| sums[*lane] >= limit) {
                     let cut = self.now.cut(piece * LANES + lane);
-                    for ((highest, sum), energy) in highest.iter_mut().zip(cut).zip(energies) {
-                        *highest = highest.max(score(sum, energy));
+                    for (highest, sum) in highest.iter_mut().zip(cut) {
+                        *highest = highest.max(sum);
                     }
                 }
             }
+        }
+        for (highest, energy) in highest.iter_mut().zip(self.now.cut_energies()) {
+            *highest = score(*highest, energy);
         }
         highest
     }
