@@ -34,15 +34,42 @@ const POWER_MEMORY: f64 = 10.0;
 /// recordings (measured on 13 recordings of speech). What is dense is found everywhere, and shows the mark more: 4 dB
 /// less bring 0.03 in ViSQOL (measured on five recordings).
 ///
-/// [`MEDIUM`] is the mean weight at which the level is that of [`super::embedder`]; the others are the bounds of what
-/// is done about it, as amplitudes (-4.4 and 3.5 dB).
-const MEDIUM: f32 = 0.3;
+/// In steady programme (see [`super::levels`]) the level falls faster and from a higher weight on: quiet tonal music, with
+/// a mean weight of 0.3 to 0.5, is what a telephone codec leaves least of, and ViSQOL hardly minds a dB more there.
+/// Single notes, sparser still, do not hide more, it finds.
+const VARYING: Density = Density {
+    medium: 0.3,
+    slope: 0.5,
+    most: 1.5,
+};
+const STEADY: Density = Density {
+    medium: 0.42,
+    slope: 0.85,
+    most: 1.2,
+};
+/// No programme is marked less than this, as an amplitude (-4.4 dB).
 const MOST_LOWERED: f32 = 0.6;
-const MOST_RAISED: f32 = 1.5;
-/// Music that is as sparse, single notes, does not hide more, ViSQOL finds: 1.2 dB is the bound where the programme is steady.
-const MOST_RAISED_STEADY: f32 = 1.15;
-/// Frames that the mean weight at the start counts for, about a second: it starts at [`MEDIUM`].
+/// Frames that the mean weight at the start counts for, about a second: it starts at that of [`VARYING`].
 const FRAMES_BEFORE: f32 = 16.0;
+
+/// How the level follows from the mean weight of the partners.
+struct Density {
+    /// Mean weight at which the level is that of [`super::levels`].
+    medium: f32,
+    /// Power of the mean weight that the amplitude falls with.
+    slope: f32,
+    /// Bound of what the amplitude is raised by.
+    most: f32,
+}
+
+impl Density {
+    fn amplitude(&self, mean_weight: f32) -> f32 {
+        (self.medium / mean_weight.max(1e-3))
+            .powf(self.slope)
+            .clamp(MOST_LOWERED, self.most)
+    }
+}
+
 /// Mean power of a bin of the carrier's frames: two copies of unit magnitude, or one of the same power. What is left of
 /// the partners' fine structure makes it less, by 0.5 dB where the programme is noise and by up to 5 dB where it
 /// is tones; the levels in [`super::embedder`] were measured with that.
@@ -149,7 +176,7 @@ impl CarrierStage {
             power: vec![0.0; n],
             mean_power: 0.0,
             powers_seen: 0.0,
-            mean_weight: MEDIUM,
+            mean_weight: VARYING.medium,
             levels,
             steadiness: Steadiness::new(),
             amplitude: vec![0.0; n],
@@ -173,7 +200,7 @@ impl CarrierStage {
         }
         self.mean_power = 0.0;
         self.powers_seen = 0.0;
-        self.mean_weight = MEDIUM;
+        self.mean_weight = VARYING.medium;
         self.steadiness = Steadiness::new();
         self.start = start;
         self.next_frame = 0;
@@ -247,10 +274,8 @@ impl CarrierStage {
     /// Amplitude that the carrier is raised or lowered by, from how much of the programme is worth correlating with.
     fn raised(&self) -> f32 {
         let steady = self.steadiness.share();
-        let most = MOST_RAISED + steady * (MOST_RAISED_STEADY - MOST_RAISED);
-        (MEDIUM / self.mean_weight.max(1e-3))
-            .sqrt()
-            .clamp(MOST_LOWERED, most)
+        let [varying, steadily] = [VARYING, STEADY].map(|by| by.amplitude(self.mean_weight));
+        varying * (steadily / varying).powf(steady)
     }
 
     /// Makes the next frame of the programme carrier, if all that it needs is there.
@@ -432,16 +457,21 @@ mod tests {
     #[test]
     fn the_mark_is_raised_where_the_programme_is_sparse_and_lowered_where_it_is_dense() {
         let mut stage = stage();
-        stage.mean_weight = 0.1;
-        assert!((stage.raised() - MOST_RAISED).abs() < 1e-6);
-        stage.mean_weight = 0.2;
-        assert!((stage.raised() - 1.5f32.sqrt()).abs() < 1e-6);
-        stage.mean_weight = 0.48;
-        assert!((stage.raised() - (0.3f32 / 0.48).sqrt()).abs() < 1e-6);
-        stage.mean_weight = 0.9;
-        assert_eq!(stage.raised(), MOST_LOWERED);
-        stage.mean_weight = 0.1;
+        let mut raised = |weight| {
+            stage.mean_weight = weight;
+            stage.raised()
+        };
+        assert!((raised(0.1) - VARYING.most).abs() < 1e-6);
+        assert!((raised(0.2) - 1.5f32.sqrt()).abs() < 1e-6);
+        assert!((raised(0.48) - (0.3f32 / 0.48).sqrt()).abs() < 1e-6);
+        assert_eq!(raised(0.9), MOST_LOWERED);
         (0..200).for_each(|_| stage.steadiness.take(0.1));
-        assert!((stage.raised() - MOST_RAISED_STEADY).abs() < 1e-6);
+        let mut raised = |weight| {
+            stage.mean_weight = weight;
+            stage.raised()
+        };
+        assert!((raised(0.1) - STEADY.most).abs() < 1e-6);
+        assert!((raised(0.42) - 1.0).abs() < 1e-6);
+        assert_eq!(raised(0.9), MOST_LOWERED);
     }
 }
