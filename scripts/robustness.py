@@ -48,7 +48,7 @@ LONGEST = 300
 
 def fail(message):
     """End with a message."""
-    sys.exit(f"robustness: {message}")
+    sys.exit(f"{pathlib.Path(sys.argv[0]).stem}: {message}")
 
 
 def parse_arguments():
