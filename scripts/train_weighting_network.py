@@ -34,7 +34,7 @@ CHIP_OF_BIN = np.eye(cells.CHIPS, dtype=np.float32)[cells.CHIP_OF_BIN]
 
 RUST = """\
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The trained numbers of [`super::weighting`]. Made by `scripts/train_weighting.py`: change nothing here by hand.
+//! The trained numbers of [`super::weighting`], as `scripts/train_weighting.py` writes them: change nothing here by hand.
 
 /// What the network is told about a cell; `Network::features` says in which order.
 pub const FEATURES: usize = {features};
