@@ -23,7 +23,7 @@ const ENDS: f64 = 0.005;
 const STEPS: f64 = 0.03;
 const CHANGES: f64 = 0.01;
 const PAUSES: f64 = 0.05;
-const RESUMES: f64 = 0.35;
+const RESUMES: f64 = 0.4;
 /// What the strength becomes if it becomes any: rarely so weak that it cannot be told from nothing.
 const BECOMES: [f64; LEVELS] = [0.003, 0.02, 0.1, 0.25, 0.3, 0.327];
 
