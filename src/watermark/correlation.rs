@@ -321,6 +321,25 @@ mod tests {
         assert!(mean_correlation(rate, &audio, 1.0) < 0.15);
     }
 
+    /// From one delay after the beginning to the end, give or take a frame, whether it lasts for more or for less than
+    /// what is learned from.
+    #[test]
+    fn no_audio_is_left_out_at_either_end() {
+        for (rate, seconds) in [(16_000, 0.5), (44_100, 2.0)] {
+            let audio = vec![0.1; (rate as f64 * seconds) as usize];
+            let mut correlator = Correlator::new(rate, 0.0, audio.len());
+            let mut middles = Vec::new();
+            let mut take = |slot: Slot| middles.push(slot.middle / rate as f64);
+            correlator.push(&audio, &mut take);
+            correlator.finish(&mut take);
+            assert!((middles[0] - DELAY - 0.5 * (SLOT - FRAME)).abs() < 1e-3);
+            let frames = ((seconds - DELAY) / FRAME).floor() + 1.0;
+            assert_eq!(middles.len(), (frames / 4.0).ceil() as usize, "{middles:?}");
+            let last = middles[middles.len() - 1];
+            assert!((seconds - SLOT..=seconds).contains(&last), "{last}");
+        }
+    }
+
     #[test]
     fn a_slot_is_the_same_however_the_audio_is_cut() {
         let audio = echo(16_000, DELAY, 0.3);

@@ -29,8 +29,10 @@ const SPREAD: f32 = 0.3;
 const ALL_ALONG: f32 = 4.0;
 /// Steps in which the beginning is looked for, in seconds.
 const STEP: f64 = 0.01;
-/// Time from the first audio to the middle of the first slot.
-const FIRST_SLOT: f64 = DELAY + 0.5 * (WINDOW + SLOT - FRAME);
+/// Time from the first audio to the middle of the first slot: the first window has its middle where the audio begins.
+const FIRST_SLOT: f64 = DELAY + 0.5 * (SLOT - FRAME);
+/// Time from where a mark may begin at the latest to the middle of the latest slot.
+const LATEST_BEGINNING: f64 = 0.5 * (WINDOW + SLOT - FRAME);
 
 /// The sums of the latest slots.
 pub struct RecentSlots {
@@ -110,7 +112,8 @@ impl RecentSlots {
         }
         let oldest = self.taken - len;
         let middle = |i: usize| self.slots[(oldest + i) % SLOTS].seconds;
-        let (first, last) = (middle(0) - FIRST_SLOT, middle(len - 1) - FIRST_SLOT + DELAY);
+        let first = middle(0) - FIRST_SLOT;
+        let last = middle(len - 1) - LATEST_BEGINNING;
         let mut best = (f32::NEG_INFINITY, 0.0, 0);
         for (place, scores) in self.scores.iter().enumerate() {
             let (most, seconds) = self.change.most_likely(&scores[..len], middle, first..last);
