@@ -20,6 +20,7 @@ pub mod key;
 mod latest;
 mod levels;
 mod masking;
+mod network;
 mod noise;
 mod presence;
 mod products;

@@ -7,7 +7,7 @@
 //! proof of [`super::bound`] holds whatever they are.
 //!
 //! What tells a good cell from a bad one is different in a room, in noise and behind a telephone codec. The weight is
-//! the exponential of what a very small neural network makes of [`FEATURES`] levels around the cell, all of them
+//! the exponential of what a very small neural network makes of 13 levels around the cell, all of them
 //! ratios: how far it stands above its neighbours, above its band, above what was there 0.2 s and 1.5 s ago, above the
 //! lowest power of the latest 4.5 to 6 s (which is the noise: Martin, "Noise power spectral density estimation
 //! based on optimal smoothing and minimum statistics", 2001), and whether there is anything above 4 kHz. It was trained
@@ -21,10 +21,8 @@
 
 use super::correlation::FRAME;
 use super::format::{CHIP_HIGH, CHIP_LOW};
-use super::weighting_network::{
-    FEATURES, HIDDEN, HIDDEN_BIAS, HIDDEN_WEIGHTS, OUTPUT_DIRECT, OUTPUT_WEIGHTS,
-};
-use pulp::{Arch, Simd, WithSimd};
+use super::network::{Cells, LEAST, Levels, Network, RATIO};
+use pulp::Arch;
 use rustfft::num_complex::Complex;
 
 /// Frames from which the surroundings are learned before anything is weighed: 1 s.
@@ -46,13 +44,6 @@ const TELEPHONE: f64 = 3430.0;
 const ABOVE_TELEPHONE: f64 = 4133.0;
 /// Power below which there is nothing.
 const SILENCE: f32 = 1e-24;
-/// Power that ratios start from, and their bound as a power of two.
-const LEAST: f32 = 1e-14;
-const RATIO: f32 = 12.0;
-/// Bound of the logarithm of a weight.
-const WEIGHT: f32 = 6.0;
-/// Bins that the network takes at once.
-const LANES: usize = 32;
 
 /// Running weights of all bins that are correlated.
 pub struct Weighting {
@@ -69,18 +60,6 @@ pub struct Weighting {
     /// Frames to come that the surroundings have heard already.
     learned: u64,
     cells: Cells,
-}
-
-/// Smoothed powers of the present frame.
-struct Cells {
-    power: Vec<f32>,
-    cell: Vec<f32>,
-    near: Vec<f32>,
-    band: Vec<f32>,
-    before: Vec<f32>,
-    long: Vec<f32>,
-    lowest: Vec<f32>,
-    weight: Vec<f32>,
     /// Sums of a power up to each bin.
     sums: Vec<f64>,
 }
@@ -166,7 +145,6 @@ impl Weighting {
         let hertz: Vec<f64> = hertz.collect();
         let bins = hertz.len();
         let position = |hertz: &f64| ((hertz - CHIP_LOW - 4.7) / 7.8125 / 800.0) as f32;
-        let room = || vec![0.0; bins];
         Weighting {
             arch: Arch::new(),
             nominal_bins: ((CHIP_HIGH - CHIP_LOW) / spacing) as f32,
@@ -177,17 +155,8 @@ impl Weighting {
             medium: Running::new(bins, MEDIUM),
             surroundings: Surroundings::new(bins),
             learned: 0,
-            cells: Cells {
-                power: room(),
-                cell: room(),
-                near: room(),
-                band: room(),
-                before: room(),
-                long: room(),
-                lowest: room(),
-                weight: room(),
-                sums: vec![0.0; bins + 1],
-            },
+            cells: Cells::new(bins),
+            sums: vec![0.0; bins + 1],
         }
     }
 
@@ -249,9 +218,8 @@ impl Weighting {
         }
         self.short.take(&cells.power);
         self.medium.take(&cells.power);
-        let Cells { cell, sums, .. } = cells;
-        add_up(&self.short.power, sums);
-        average(sums, CELL_REACH, cell);
+        add_up(&self.short.power, &mut self.sums);
+        average(&self.sums, CELL_REACH, &mut cells.cell);
         sum / self.nominal_bins
     }
 
@@ -263,9 +231,9 @@ impl Weighting {
             before,
             long,
             lowest,
-            sums,
             ..
         } = &mut self.cells;
+        let sums = &mut self.sums;
         // The sums are still those of the short means.
         average(sums, NEAR_REACH, near);
         average(sums, BAND_REACH, band);
@@ -309,147 +277,6 @@ fn average(sums: &[f64], reach: usize, means: &mut [f32]) {
         let (from, to) = (i.saturating_sub(reach), (i + reach + 1).min(bins));
         *mean = ((sums[to] - sums[from]) / (to - from) as f64) as f32;
     }
-}
-
-/// Logarithms (base 2) of mean powers of a frame.
-#[derive(Clone, Copy)]
-struct Levels {
-    now: f32,
-    always: f32,
-    above_telephone: f32,
-}
-
-/// From powers to weights, compiled for each instruction set.
-struct Network<'a> {
-    cells: &'a mut Cells,
-    short: &'a [f32],
-    position: &'a [f32],
-    levels: Levels,
-}
-
-impl WithSimd for Network<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let bins = self.position.len();
-        for at in (0..bins).step_by(LANES) {
-            let features = self.features(at);
-            let weights = weights_of(&features);
-            let n = LANES.min(bins - at);
-            self.cells.weight[at..at + n].copy_from_slice(&weights[..n]);
-        }
-    }
-}
-
-impl Network<'_> {
-    /// What the network is told about the cells from `at` on.
-    #[inline(always)]
-    fn features(&self, at: usize) -> [[f32; LANES]; FEATURES] {
-        let Cells {
-            power,
-            cell,
-            near,
-            band,
-            before,
-            long,
-            lowest,
-            ..
-        } = &*self.cells;
-        let [power, short, cell, near, band, before, long, lowest] =
-            [power, self.short, cell, near, band, before, long, lowest]
-                .map(|powers| levels_of(powers, at));
-        let mut position = [0.0; LANES];
-        let n = LANES.min(self.position.len() - at);
-        position[..n].copy_from_slice(&self.position[at..at + n]);
-        let (now, always) = ([self.levels.now; LANES], [self.levels.always; LANES]);
-        [
-            ratio(&power, &cell),
-            ratio(&cell, &near),
-            ratio(&near, &band),
-            ratio(&band, &now),
-            ratio(&now, &always),
-            ratio(&cell, &lowest),
-            ratio(&cell, &long),
-            ratio(&long, &always),
-            ratio(&cell, &before),
-            position,
-            ratio(&power, &short),
-            ratio(&lowest, &always),
-            [self.levels.above_telephone; LANES],
-        ]
-    }
-}
-
-/// Logarithms (base 2) of the powers from `at` on.
-#[inline(always)]
-fn levels_of(powers: &[f32], at: usize) -> [f32; LANES] {
-    let mut levels = [LEAST; LANES];
-    let n = LANES.min(powers.len() - at);
-    for (level, power) in levels.iter_mut().zip(&powers[at..at + n]) {
-        *level = power.max(LEAST);
-    }
-    for level in &mut levels {
-        *level = log2(*level);
-    }
-    levels
-}
-
-#[inline(always)]
-fn ratio(one: &[f32; LANES], other: &[f32; LANES]) -> [f32; LANES] {
-    let mut ratio = [0.0; LANES];
-    for ((ratio, one), other) in ratio.iter_mut().zip(one).zip(other) {
-        *ratio = (one - other).clamp(-RATIO, RATIO);
-    }
-    ratio
-}
-
-#[inline(always)]
-fn weights_of(features: &[[f32; LANES]; FEATURES]) -> [f32; LANES] {
-    let mut sum = [0.0; LANES];
-    for (feature, direct) in features.iter().zip(OUTPUT_DIRECT) {
-        add(&mut sum, feature, direct);
-    }
-    for unit in 0..HIDDEN {
-        let mut hidden = [HIDDEN_BIAS[unit]; LANES];
-        for (feature, weight) in features.iter().zip(HIDDEN_WEIGHTS[unit]) {
-            add(&mut hidden, feature, weight);
-        }
-        for hidden in &mut hidden {
-            *hidden = hidden.max(0.0);
-        }
-        add(&mut sum, &hidden, OUTPUT_WEIGHTS[unit]);
-    }
-    for sum in &mut sum {
-        *sum = exp2(sum.clamp(-WEIGHT, WEIGHT) * std::f32::consts::LOG2_E);
-    }
-    sum
-}
-
-#[inline(always)]
-fn add(sum: &mut [f32; LANES], values: &[f32; LANES], weight: f32) {
-    for (sum, value) in sum.iter_mut().zip(values) {
-        *sum += weight * value;
-    }
-}
-
-/// Logarithm to base 2 of a normal positive number to within 0.005: exponent plus a parabola through the mantissa. The
-/// weights need no more, and unlike the library's it is vectorised.
-#[inline(always)]
-fn log2(x: f32) -> f32 {
-    let bits = x.to_bits();
-    let exponent = (bits >> 23) as i32 - 127;
-    let mantissa = f32::from_bits(bits & 0x007f_ffff | 0x3f80_0000);
-    exponent as f32 + (-1.0 / 3.0 * mantissa + 2.0) * mantissa - 5.0 / 3.0
-}
-
-/// Two to the power of `x`, which is between -100 and 100, to within 0.3 %: the inverse of [`log2`].
-#[inline(always)]
-fn exp2(x: f32) -> f32 {
-    let whole = x.floor();
-    let rest = x - whole;
-    let mantissa = (0.34 * rest + 0.66) * rest + 1.0;
-    f32::from_bits(((whole as i32 + 127) << 23) as u32) * mantissa
 }
 
 #[cfg(test)]
@@ -539,15 +366,6 @@ mod tests {
                 |frame, _| if frame % 200 > 100 { level } else { quiet },
             );
             assert!(weights.iter().all(|u| u.is_finite()));
-        }
-    }
-
-    #[test]
-    fn logarithm_and_exponential_are_near_enough() {
-        for i in -400..400 {
-            let x = i as f32 * 0.01;
-            assert!((log2(x.exp2()) - x).abs() < 0.01, "log2 at {x}");
-            assert!((exp2(x) / x.exp2() - 1.0).abs() < 0.005, "exp2 at {x}");
         }
     }
 }
