@@ -47,8 +47,8 @@
 //! *Ends of streams.* When a stream ends, each of the five alignments is tested once more, with the row under way. These
 //! tests need no share of their own, as the beginning has left room for them. Slots begin one delay, 160 ms, after the
 //! stream. Of n slots, nothing is tested after the first nine, so there are at most n - 9 tests and five at the end, in
-//! n + 3 slots' time or more. With fewer than ten slots there are the five at the end alone, and none with fewer than two,
-//! which end 200 ms after the beginning at the earliest: five slots' time. So the promise is one for each hour of
+//! n + 3 slots' time or more. With fewer than ten slots there are the five at the end alone, and none with fewer than three,
+//! of which the last begins 240 ms after the beginning: six slots' time. So the promise is one for each hour of
 //! audio, whether that hour is one stream or ten thousand excerpts.
 //!
 //! *While a mark is followed* there is no search, or one that begins afresh: only fewer tests. What the tracker then

@@ -72,7 +72,7 @@ impl Density {
 
 /// Mean power of a bin of the carrier's frames: two copies of unit magnitude, or one of the same power. What is left of
 /// the partners' fine structure makes it less, by 0.5 dB where the programme is noise and by up to 5 dB where it
-/// is tones; the levels in [`super::embedder`] were measured with that.
+/// is tones; the levels in [`super::levels`] were measured with that.
 const PROGRAMME_POWER: f64 = 2.0;
 const NOISE_POWER: f64 = 1.0;
 /// Neighbouring frames hold nearly the same phases, so their overlap adds up to more than the windows

@@ -17,6 +17,9 @@ const FRAMES_PER_DELAY: u64 = 16;
 const FRAMES_PER_SLOT: u64 = 4;
 /// Time from frame to frame, in seconds.
 pub const FRAME: f64 = DELAY / FRAMES_PER_DELAY as f64;
+/// What has piled up while the weighting learned is worked off at so many times the speed of the audio, not at once: at the
+/// widest search that would hold up a live stream for half a second.
+const PACE: u64 = 4;
 /// Slots in a row.
 pub const SLOTS_PER_ROW: usize = 5;
 /// Time that a slot lasts, in seconds.
@@ -59,6 +62,8 @@ pub struct Correlator {
     in_slot: u64,
     /// The weighting has heard the first frames.
     learned: bool,
+    /// The audio has come to its end.
+    finished: bool,
 }
 
 impl Correlator {
@@ -84,6 +89,7 @@ impl Correlator {
             next_frame: 0,
             in_slot: 0,
             learned: false,
+            finished: false,
             bins,
         };
         correlator.reset();
@@ -95,7 +101,8 @@ impl Correlator {
         self.received.reset();
         self.weighting.reset();
         self.sums.fill(Complex::ZERO);
-        (self.next_frame, self.in_slot, self.learned) = (0, 0, false);
+        (self.next_frame, self.in_slot) = (0, 0);
+        (self.learned, self.finished) = (false, false);
         self.received.extend(self.padding());
     }
 
@@ -118,21 +125,26 @@ impl Correlator {
     /// Takes mixed audio and calls `slot` for each slot that it completes.
     pub fn push(&mut self, audio: &[f32], mut slot: impl FnMut(Slot)) {
         self.received.extend(audio.len()).copy_from_slice(audio);
-        if !self.learned && self.is_there(LEARNED - 1) {
+        if !self.is_there(LEARNED - 1) {
+            return;
+        }
+        if !self.learned {
             self.learn();
         }
-        if self.learned {
-            self.correlate(&mut slot);
-        }
+        let since = self.received.end() - self.start(LEARNED - 1) - self.size as u64;
+        self.correlate(PACE * since, &mut slot);
     }
 
-    /// Gives out what there is of a slot. A reset is to follow.
+    /// Gives out all that is left, and what there is of a slot. A reset is to follow; to finish again does nothing.
     pub fn finish(&mut self, mut slot: impl FnMut(Slot)) {
+        if std::mem::replace(&mut self.finished, true) {
+            return;
+        }
         self.received.extend(self.padding());
         if !self.learned {
             self.learn();
         }
-        self.correlate(&mut slot);
+        self.correlate(u64::MAX, &mut slot);
         if self.in_slot > 0 {
             self.end_slot(&mut slot);
         }
@@ -156,8 +168,9 @@ impl Correlator {
         self.learned = true;
     }
 
-    fn correlate(&mut self, slot: &mut impl FnMut(Slot)) {
-        while self.is_there(self.next_frame) {
+    /// Correlates the frames that are there and begin at `until` at the latest.
+    fn correlate(&mut self, until: u64, slot: &mut impl FnMut(Slot)) {
+        while self.is_there(self.next_frame) && self.start(self.next_frame) <= until {
             self.correlate_frame();
             if self.in_slot == FRAMES_PER_SLOT {
                 self.end_slot(slot);
@@ -165,7 +178,7 @@ impl Correlator {
         }
     }
 
-    /// First frame received (of the silence before the audio, if negative) of frame `k`. Sixteen frames are one delay to the sample, at any rate.
+    /// Where frame `k` starts in what has been received, the silence before the audio included. Sixteen frames are one delay to the sample, at any rate.
     fn start(&self, k: u64) -> u64 {
         (2 * k * self.delay + FRAMES_PER_DELAY) / (2 * FRAMES_PER_DELAY)
     }
@@ -331,6 +344,8 @@ mod tests {
             let mut middles = Vec::new();
             let mut take = |slot: Slot| middles.push(slot.middle / rate as f64);
             correlator.push(&audio, &mut take);
+            // Only the first time counts.
+            correlator.finish(&mut take);
             correlator.finish(&mut take);
             assert!((middles[0] - DELAY - 0.5 * (SLOT - FRAME)).abs() < 1e-3);
             let frames = ((seconds - DELAY) / FRAME).floor() + 1.0;
@@ -338,6 +353,22 @@ mod tests {
             let last = middles[middles.len() - 1];
             assert!((seconds - SLOT..=seconds).contains(&last), "{last}");
         }
+    }
+
+    #[test]
+    fn what_piled_up_is_worked_off_bit_by_bit() {
+        let (rate, block) = (16_000, 160);
+        let audio = vec![0.1; 2 * rate as usize];
+        let mut correlator = Correlator::new(rate, 0.0, block);
+        let (mut most, mut all) = (0, 0);
+        for piece in audio.chunks(block) {
+            let before = correlator.next_frame;
+            correlator.push(piece, |_| all += 1);
+            most = most.max(correlator.next_frame - before);
+        }
+        assert!(most <= PACE + 1, "{most} frames at once");
+        // 1.92 s of windows, less one delay.
+        assert_eq!(all, 44);
     }
 
     #[test]

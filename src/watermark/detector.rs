@@ -173,7 +173,7 @@ impl Detector {
         }
     }
 
-    /// Tells that no more audio follows for now: evaluates what the last slot left over.
+    /// Tells that no more audio follows: evaluates what is left. [`Detector::reset`] is to follow.
     pub fn finish(&mut self, report: &mut dyn FnMut(&Detection)) {
         match &mut self.path {
             Path::Programme(path) => {

@@ -39,6 +39,8 @@ pub struct Judge {
     begins: f64,
     /// Middle of the latest slot, in seconds.
     now: f64,
+    /// The same of the latest whole slot: where the audio ends, there may be a part of one.
+    whole: f64,
     searching: bool,
     last_report: f64,
     found: u64,
@@ -83,6 +85,7 @@ impl Judge {
             pending: None,
             begins: 0.0,
             now: 0.0,
+            whole: 0.0,
             searching: true,
             last_report: 0.0,
             found: 0,
@@ -105,6 +108,7 @@ impl Judge {
         self.last_report = 0.0;
         self.highest = 0.0;
         self.frames = 0;
+        (self.now, self.whole) = (0.0, 0.0);
     }
 
     /// Counts input frames.
@@ -144,6 +148,9 @@ impl Judge {
     /// Takes a slot and reports what it reveals.
     pub fn take(&mut self, slot: Slot, report: &mut dyn FnMut(&Detection)) {
         let seconds = slot.middle / self.rate;
+        if seconds - self.now > 0.99 * SLOT {
+            self.whole = seconds;
+        }
         self.now = seconds;
         self.recent.push(seconds, slot.sums);
         if self.tracked.is_some() {
@@ -300,10 +307,10 @@ impl Judge {
         )
     }
 
-    /// Position in the rows at the middle of the latest slot, in seconds behind the first row of the clock.
+    /// Position in the rows at the middle of the latest whole slot, in seconds behind the first row of the clock.
     fn position(&self, tracked: &Tracked) -> f64 {
         // Places count whole slots, at the speed that is searched; the slot under way is anywhere in one.
-        let slot = (self.now * self.maps[tracked.speed].speed / SLOT).floor() + 0.5;
+        let slot = (self.whole * self.maps[tracked.speed].speed / SLOT).floor() + 0.5;
         (slot + tracked.place as f64 + tracked.beside) * SLOT
     }
 
@@ -316,7 +323,9 @@ impl Judge {
         end: f64,
     ) -> Detection {
         let start = start.max(0.0);
-        let position = self.position(tracked) - (self.now - start) * tracked.playing
+        // The last window reaches beyond the audio.
+        let end = end.min(self.frames as f64 / self.rate).max(start);
+        let position = self.position(tracked) - (self.whole - start) * tracked.playing
             + (self.clock.first_row as f64 * ROW) % CYCLE;
         Detection {
             state,

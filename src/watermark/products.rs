@@ -4,7 +4,6 @@
 //! Signs are only +1 and -1, so six chips have 64 possible sums. These are made once for each six of the 198 chips,
 //! and what is left for each row is to look up 33 of them and add. That is the method of the Four Russians
 //! (Arlazarov, Dinic, Kronrod and Faradzhev 1970), and several times faster than to multiply.
-
 //!
 //! The chips are rounded to whole numbers of 16 bits first, as twice as many of these are added at once as of numbers
 //! of 32 bits. The step is a 32 000th of the sum of all magnitudes, so no sum leaves the range, and what rounding

@@ -19,6 +19,8 @@ struct Run {
     clock: FrameClock,
     /// The segment of the latest buffer: reports may come when the next one is here already.
     segment: Option<Segment>,
+    /// What there was has been evaluated to its end.
+    finished: bool,
 }
 
 pub(super) struct Stream {
@@ -76,6 +78,7 @@ impl Stream {
             Run {
                 clock: clock(),
                 segment: None,
+                finished: false,
             }
         });
         run.segment = segment;
@@ -99,6 +102,9 @@ impl Stream {
     /// Bridges or ends the run where a buffer does not continue it.
     fn arrive(&mut self, buffer: &gst::BufferRef, reports: &mut Vec<gst::Structure>) {
         let Some(run) = &self.run else { return };
+        if run.finished {
+            return self.forget(reports);
+        }
         let discont = buffer.flags().contains(gst::BufferFlags::DISCONT);
         match run.clock.arrival(buffer.pts()) {
             // Without a timestamp nobody knows how much is missing.
@@ -130,7 +136,7 @@ impl Stream {
         }
     }
 
-    /// Evaluates what is left, since no audio follows for now.
+    /// Evaluates what is left, since no audio follows. If some does all the same, it is another run.
     pub fn finish(&mut self, reports: &mut Vec<gst::Structure>) {
         let Stream {
             detector,
@@ -141,6 +147,7 @@ impl Stream {
             return;
         };
         detector.finish(&mut |detection| reports.push(report(detection, run)));
+        run.finished = true;
     }
 
     /// Ends the run; what follows has nothing to do with it.
@@ -250,6 +257,7 @@ mod tests {
         Run {
             clock: FrameClock::new(16_000, base),
             segment: Some(segment),
+            finished: false,
         }
     }
 
