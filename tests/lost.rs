@@ -102,3 +102,23 @@ fn a_pause_is_no_end() {
     let changes = changes(&heard);
     assert_eq!(changes.len(), 1, "{changes:?}");
 }
+
+/// Of excerpts that end within a slot, too: the last windows reach beyond the audio.
+#[test]
+fn reports_stay_within_the_audio() {
+    let marked = mark(
+        &recording("music.flac", RATE, 1),
+        &embedder_config(RATE, 1),
+        0,
+    );
+    let mut reports = 0;
+    for hundredths in 50..80 {
+        let audio = &marked[..hundredths * RATE as usize / 100];
+        for (_, report) in detections(audio, &detector_config(RATE, 1)) {
+            let within = report.start <= report.end && report.end <= audio.len() as u64;
+            assert!(within, "{} frames: {report:?}", audio.len());
+            reports += 1;
+        }
+    }
+    assert!(reports >= 30, "{reports}");
+}
