@@ -14,8 +14,8 @@
 /// in score in rooms, in noise and behind telephone codecs. The second in the same way on 8 recordings of music with
 /// ViSQOL.
 const LEVELS: [(f64, f64, f64); 7] = [
-    (300.0, -15.5, -17.0),
-    (450.0, -13.5, -15.0),
+    (300.0, -16.1, -17.0),
+    (450.0, -14.1, -15.0),
     (800.0, -5.9, -1.4),
     (1250.0, -0.5, 4.0),
     (2000.0, 0.7, 1.7),
