@@ -366,7 +366,8 @@ mod tests {
             correlator.push(piece, |_| all += 1);
             most = most.max(correlator.next_frame - before);
         }
-        assert!(most <= PACE + 1, "{most} frames at once");
+        // Five times the speed of the audio at most, whatever the pace is.
+        assert!(most <= 5, "{most} frames at once");
         // 1.92 s of windows, less one delay.
         assert_eq!(all, 44);
     }
