@@ -28,7 +28,7 @@ pub const SLOT: f64 = DELAY * FRAMES_PER_SLOT as f64 / FRAMES_PER_DELAY as f64;
 /// speech and in noise, a little worse on clean audio (measured).
 const COMPRESSION: f32 = 0.15;
 
-/// A bin with its magnitude compressed.
+/// A bin with its magnitude compressed, as the noise carrier is correlated; the programme carrier has [`Weighting`].
 pub fn compress(y: Complex<f32>) -> Complex<f32> {
     let power = y.norm_sqr();
     if power > 1e-24 {
