@@ -10,11 +10,10 @@
 //! sample, so the later partner of one frame is the earlier partner of the fifth next, and each frame of
 //! programme is transformed only once.
 
-use super::format::{
-    CHIPS, Carrier as Kind, DELAY, ROW_NANOSECONDS, ROWS, RowClock, WINDOW, chip_of,
-};
-use super::key::Signs;
+use super::format::{CHIPS, Carrier as Kind, DELAY, ROW_NANOSECONDS, ROWS, WINDOW, chip_of};
 use super::levels::{Levels, Steadiness};
+use super::modulation::{Modulation, PayloadChange};
+use super::payload::Payload;
 use super::spectrum::{Forward, Inverse, Timeline, fast_size};
 use rustfft::num_complex::Complex;
 use std::ops::Range;
@@ -91,8 +90,7 @@ struct Partner {
 pub struct CarrierStage {
     kind: Kind,
     lookahead: bool,
-    row_clock: RowClock,
-    signs: Signs,
+    modulation: Modulation,
     rate: u64,
     delay: u64,
     size: usize,
@@ -128,9 +126,8 @@ impl CarrierStage {
     pub fn new(
         kind: Kind,
         lookahead: bool,
-        row_clock: RowClock,
+        modulation: Modulation,
         sample_rate: u32,
-        signs: Signs,
         block: usize,
         reach: usize,
     ) -> Self {
@@ -153,8 +150,7 @@ impl CarrierStage {
         let mut stage = CarrierStage {
             kind,
             lookahead,
-            row_clock,
-            signs,
+            modulation,
             rate: sample_rate as u64,
             delay: delay as u64,
             size,
@@ -194,6 +190,7 @@ impl CarrierStage {
     pub fn reset(&mut self, start: u64) {
         self.programme.reset();
         self.output.reset();
+        self.modulation.reset(start);
         for partner in &mut self.partners {
             partner.copy.fill(Complex::ZERO);
             partner.weight.fill(0.0);
@@ -265,10 +262,21 @@ impl CarrierStage {
     }
 
     fn sign_row(&mut self, start: u64) -> [f32; CHIPS] {
-        let mut row = [0.0; CHIPS];
-        let number = self.row_clock.row(self.clock(start));
-        self.signs.row(number, &mut row);
-        row
+        self.modulation.signs(self.clock(start))
+    }
+
+    /// What messages that have not begun are to say; with [`Kind::Noise`] there are none.
+    pub fn set_payload(&mut self, payload: Option<Payload>) {
+        self.modulation.set_payload(payload);
+    }
+
+    /// The latest change of the payload in the carrier made so far, unless it has been taken already, and the frame of
+    /// programme that it begins at.
+    pub fn take_payload_change(&mut self) -> Option<(u64, PayloadChange)> {
+        let change = self.modulation.take_change()?;
+        let nanoseconds = change.at.saturating_sub(self.start) as u128;
+        let frame = (nanoseconds * self.rate as u128).div_ceil(1_000_000_000);
+        Some((frame as u64, change))
     }
 
     /// Amplitude that the carrier is raised or lowered by, from how much of the programme is worth correlating with.
@@ -367,10 +375,8 @@ impl CarrierStage {
         for (i, sample) in self.noise_frame.iter_mut().enumerate() {
             *sample = self.noise_block[(at as usize + i) % delay];
         }
-        let mut signs = [0.0; CHIPS];
         let block = self.clock(at) / NOISE_BLOCK_NANOSECONDS;
-        self.signs
-            .row(self.row_clock.row(block * ROW_NANOSECONDS), &mut signs);
+        let signs = self.modulation.plain(block * ROW_NANOSECONDS);
         self.levels.amplitudes(0.0, 1.0, &mut self.amplitude);
         let frame = self.forward.transform(&self.noise_frame);
         let frame = &frame[self.bins.clone()];
@@ -427,19 +433,12 @@ fn noise_block(n: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::watermark::format::RowClock;
     use crate::watermark::key::Key;
 
     fn stage() -> CarrierStage {
-        let signs = Key::from_bytes([1; 32]).signs();
-        CarrierStage::new(
-            Kind::Programme,
-            true,
-            RowClock::Stream,
-            48_000,
-            signs,
-            512,
-            4096,
-        )
+        let modulation = Modulation::new(&Key::from_bytes([1; 32]), RowClock::Stream);
+        CarrierStage::new(Kind::Programme, true, modulation, 48_000, 512, 4096)
     }
 
     #[test]

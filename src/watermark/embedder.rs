@@ -8,6 +8,8 @@ use super::format::{
 };
 use super::key::Key;
 use super::masking::Masking;
+use super::modulation::Modulation;
+use super::payload::Payload;
 use super::spectrum::{Forward, Inverse, Timeline, clean, fast_size};
 use rustfft::num_complex::Complex;
 use std::collections::VecDeque;
@@ -98,9 +100,8 @@ impl Embedder {
         let carrier = CarrierStage::new(
             config.carrier,
             config.lookahead,
-            config.row_clock,
+            Modulation::new(key, config.row_clock),
             config.sample_rate,
-            key.signs(),
             hop,
             2 * size,
         );
@@ -155,7 +156,21 @@ impl Embedder {
         self.enabled = enabled;
     }
 
-    /// Forgets all audio. The next input frame is at `nanoseconds` of the row clock. Strength and switch stay.
+    /// What messages say that have not begun when the next input frame comes: `None` leaves all chips to presence.
+    /// With [`Carrier::Noise`] there are no messages, and nothing changes.
+    pub fn set_payload(&mut self, payload: Option<Payload>) {
+        self.carrier.set_payload(payload);
+    }
+
+    /// The latest change of the payload, unless it has been taken already: the input frame from which on the mark says
+    /// something else, counted since [`Embedder::reset`], and what it says. The start of the stream is one if the mark says
+    /// something there, unless it said the same before.
+    pub fn take_payload_change(&mut self) -> Option<(u64, Option<Payload>)> {
+        let (frame, change) = self.carrier.take_payload_change()?;
+        Some((frame, change.payload))
+    }
+
+    /// Forgets all audio. The next input frame is at `nanoseconds` of the row clock. Strength, switch and payload stay.
     pub fn reset(&mut self, nanoseconds: u64) {
         self.downmix.reset();
         self.carrier.reset(nanoseconds);

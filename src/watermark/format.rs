@@ -23,8 +23,14 @@ pub const CHIPS: usize = 198;
 pub const WINDOW: f64 = 0.128;
 /// Bytes of the sign stream that one row takes; chip `c` is bit `c`, least significant bit first.
 pub const ROW_BYTES: usize = 32;
+/// Rows of a message: with a payload, odd chips carry coded bits, and these repeat after so many rows.
+pub const ROWS_PER_MESSAGE: usize = 8;
 /// Context of the subkey that draws the signs; carries the version of the format.
 pub const SIGN_CONTEXT: &str = "gst-plugin-wm v1 chip signs";
+/// Context of the subkey that draws where coded bits lie.
+pub const PLACES_CONTEXT: &str = "gst-plugin-wm v1 payload places";
+/// Context of the subkey that makes the tag of a payload.
+pub const PAYLOAD_TAG_CONTEXT: &str = "gst-plugin-wm v1 payload tag";
 /// Argon2id salt for passphrases.
 pub const PASSPHRASE_SALT: &[u8] = b"gst-plugin-wm v1";
 
@@ -86,6 +92,8 @@ pub enum ConfigError {
     Setting(&'static str, f64, &'static str),
     /// [`Carrier::Noise`] with [`RowClock::Utc`].
     NoiseByUtc,
+    /// [`Carrier::Noise`] with a payload.
+    NoiseWithPayload,
 }
 
 impl std::fmt::Display for ConfigError {
@@ -105,6 +113,9 @@ impl std::fmt::Display for ConfigError {
             }
             ConfigError::NoiseByUtc => {
                 write!(f, "carrier=noise works with row-clock=stream only")
+            }
+            ConfigError::NoiseWithPayload => {
+                write!(f, "carrier=noise carries no payload; use carrier=programme")
             }
         }
     }

@@ -77,8 +77,12 @@ impl Key {
 
     /// The signs that this key draws.
     pub fn signs(&self) -> Signs {
-        let subkey = blake3::derive_key(SIGN_CONTEXT, &self.0);
-        Signs(blake3::Hasher::new_keyed(&subkey).finalize_xof())
+        Signs(blake3::Hasher::new_keyed(&self.subkey(SIGN_CONTEXT)).finalize_xof())
+    }
+
+    /// A key for one purpose, from which neither this key nor that for another purpose can be told.
+    pub(super) fn subkey(&self, context: &str) -> [u8; 32] {
+        blake3::derive_key(context, &self.0)
     }
 }
 
