@@ -126,7 +126,7 @@ fn assert_detector_never_allocates(config: &DetectorConfig, start: u64) {
     let marked = mark(&music.repeat(3), &embedder, start);
     let silence = vec![0.0; 6 * second];
     let audio = [&music[..second], &marked, &silence, &marked[..3 * second]].concat();
-    let mut detector = Detector::new(config, &key()).unwrap();
+    let mut detector = Detector::new(config, &[key()]).unwrap();
     let mut states = [0; 3];
     let count = allocations(|| {
         detector.reset(start - 1_000_000_000);

@@ -109,7 +109,7 @@ fn received() -> &'static [f32] {
 }
 
 fn detect(cuts: &[usize]) -> Vec<Detection> {
-    let mut detector = Detector::new(&detector_config(RATE, 1), &key()).unwrap();
+    let mut detector = Detector::new(&detector_config(RATE, 1), &[key()]).unwrap();
     let mut reports = Vec::new();
     cut(received(), 1, cuts, |piece| {
         detector.push(piece, &mut |report| reports.push(report.clone()));

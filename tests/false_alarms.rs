@@ -137,7 +137,7 @@ fn listen(
     key: &Key,
     report: &mut dyn FnMut(&str, &Detection),
 ) -> Detector {
-    let mut detector = Detector::new(config, key).unwrap();
+    let mut detector = Detector::new(config, std::slice::from_ref(key)).unwrap();
     for (name, audio) in programme() {
         detector.push(audio, &mut |detection| report(name, detection));
     }
@@ -167,7 +167,7 @@ fn nothing_is_found_in_the_recordings() {
     for file in ["speech.flac", "music.flac"] {
         let audio = common::recording(file, RATE, 1);
         for number in 0..KEYS {
-            let mut detector = Detector::new(&detector_config(RATE, 1), &key(number)).unwrap();
+            let mut detector = Detector::new(&detector_config(RATE, 1), &[key(number)]).unwrap();
             detector.push(&audio, &mut |detection| panic!("{file}: {detection:?}"));
             let stats = detector.stats();
             assert!(stats.highest_score < stats.threshold, "{file}: {stats:?}");
@@ -186,7 +186,7 @@ fn false_alarms_an_hour(seconds: f32) -> f64 {
     };
     let (mut found, mut samples) = (0, 0);
     for number in 10..16 {
-        let mut detector = Detector::new(&config, &key(number)).unwrap();
+        let mut detector = Detector::new(&config, &[key(number)]).unwrap();
         let streams = programme()
             .iter()
             .flat_map(|(_, audio)| audio.chunks((seconds * RATE as f32) as usize));

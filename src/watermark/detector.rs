@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From received audio to found, present and lost.
 
-use super::correlation::Correlator;
+use super::candidate::Pilots;
+use super::correlation::{Correlator, Slot};
 use super::downmix::Downmix;
 use super::format::{Carrier, ConfigError, RowClock, check_carrier, check_stream};
+use super::heard::Heard;
 use super::judge::Judge;
 use super::key::Key;
 use super::noise::{self, LagCorrelator, NoiseJudge};
+use super::payload::Payload;
 use super::speeds::SPEED_STEP;
 
 /// Frames of audio are taken in pieces of this many seconds.
@@ -49,6 +52,10 @@ pub enum DetectionState {
 pub struct Detection {
     /// What happened.
     pub state: DetectionState,
+    /// To which of the detector's keys, counted from 0.
+    pub key_index: usize,
+    /// What the mark says, once it has been read and its tag has confirmed it.
+    pub payload: Option<Payload>,
     /// The score z: mean 0 and variance 1 on unmarked audio. With [`Carrier::Programme`], [`Found`] has the score with
     /// which the mark was found, [`Present`] and [`Lost`] have that of the latest 2 s, whatever it is.
     ///
@@ -89,7 +96,7 @@ pub struct DetectorStats {
     pub found: u64,
 }
 
-/// Finds the mark of one key in a stream of audio.
+/// Finds the marks of one key or several in a stream of audio.
 ///
 /// ```
 /// use gstwm::watermark::{Carrier, Detector, DetectorConfig, Key, RowClock};
@@ -103,7 +110,7 @@ pub struct DetectorStats {
 ///     max_speed_deviation: 0.1,
 ///     interval: 1.0,
 /// };
-/// let mut detector = Detector::new(&config, &Key::parse("a passphrase")?)?;
+/// let mut detector = Detector::new(&config, &[Key::parse("a passphrase")?])?;
 /// detector.push(&[0.0; 16_000], &mut |report| panic!("silence is not marked: {report:?}"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -119,21 +126,32 @@ pub struct Detector {
 
 /// One for each carrier.
 enum Path {
-    Programme(Box<(Correlator, Judge)>),
+    Programme(Box<Programme>),
     Noise(Box<(LagCorrelator, NoiseJudge)>),
+}
+
+/// What depends on the audio alone is done once, what depends on the key once for each.
+struct Programme {
+    correlator: Correlator,
+    heard: Heard,
+    judges: Vec<Judge>,
 }
 
 impl Detector {
     /// Checks the settings and allocates all that [`Detector::push`] needs.
     ///
     /// # Errors
-    /// A setting out of its range, or settings that do not go together.
-    pub fn new(config: &DetectorConfig, key: &Key) -> Result<Self, ConfigError> {
+    /// A setting out of its range, settings that do not go together, or no key.
+    pub fn new(config: &DetectorConfig, keys: &[Key]) -> Result<Self, ConfigError> {
         check(config)?;
         let block = (BLOCK * config.sample_rate as f64) as usize;
-        let path = match config.carrier {
-            Carrier::Programme => Path::programme(config, key, block),
-            Carrier::Noise => Path::noise(config, key, block),
+        let path = match (config.carrier, keys) {
+            (_, []) => return Err(ConfigError::Keys(0, "1 or more")),
+            (Carrier::Programme, _) => Path::programme(config, keys, block),
+            (Carrier::Noise, [key]) => Path::noise(config, key, block),
+            (Carrier::Noise, _) => {
+                return Err(ConfigError::Keys(keys.len(), "1 with carrier=noise"));
+            }
         };
         Ok(Detector {
             channels: config.channels,
@@ -153,9 +171,13 @@ impl Detector {
             self.downmix.mix(piece, mix);
             match &mut self.path {
                 Path::Programme(path) => {
-                    let (correlator, judge) = &mut **path;
-                    judge.advance(mix.len() as u64);
-                    correlator.push(mix, |slot| judge.take(slot, report));
+                    let Programme {
+                        correlator,
+                        heard,
+                        judges,
+                    } = &mut **path;
+                    heard.frames += mix.len() as u64;
+                    correlator.push(mix, |slot| take(heard, judges, &slot, report));
                 }
                 Path::Noise(path) => {
                     let (correlator, judge) = &mut **path;
@@ -177,9 +199,15 @@ impl Detector {
     pub fn finish(&mut self, report: &mut dyn FnMut(&Detection)) {
         match &mut self.path {
             Path::Programme(path) => {
-                let (correlator, judge) = &mut **path;
-                correlator.finish(|slot| judge.take(slot, report));
-                judge.finish(report);
+                let Programme {
+                    correlator,
+                    heard,
+                    judges,
+                } = &mut **path;
+                correlator.finish(|slot| take(heard, judges, &slot, report));
+                for judge in judges {
+                    judge.finish(heard, report);
+                }
             }
             Path::Noise(path) => {
                 let (correlator, judge) = &mut **path;
@@ -199,7 +227,11 @@ impl Detector {
     /// Tells that the audio breaks off: reports a mark that is there as lost. [`Detector::reset`] is to follow.
     pub fn break_off(&mut self, report: &mut dyn FnMut(&Detection)) {
         match &mut self.path {
-            Path::Programme(path) => path.1.lose(report),
+            Path::Programme(path) => {
+                for judge in &mut path.judges {
+                    judge.lose(&mut path.heard, report);
+                }
+            }
             Path::Noise(path) => {
                 let latest = self.latest.take().filter(|_| path.1.is_present());
                 if let Some(latest) = latest {
@@ -219,8 +251,11 @@ impl Detector {
         self.latest = None;
         match &mut self.path {
             Path::Programme(path) => {
-                path.0.reset();
-                path.1.reset(nanoseconds);
+                path.correlator.reset();
+                path.heard.reset();
+                for judge in &mut path.judges {
+                    judge.reset(nanoseconds);
+                }
             }
             Path::Noise(path) => {
                 path.0.reset();
@@ -233,23 +268,35 @@ impl Detector {
     pub fn set_interval(&mut self, seconds: f64) {
         let seconds = seconds.max(0.1);
         match &mut self.path {
-            Path::Programme(path) => path.1.set_interval(seconds),
+            Path::Programme(path) => {
+                for judge in &mut path.judges {
+                    judge.set_interval(seconds);
+                }
+            }
             Path::Noise(path) => path.1.set_interval(seconds),
         }
     }
 
-    /// Whether the mark is there now.
+    /// Whether the mark of any key is there now.
     pub fn is_present(&self) -> bool {
         match &self.path {
-            Path::Programme(path) => path.1.is_present(),
+            Path::Programme(path) => path.judges.iter().any(Judge::is_present),
             Path::Noise(path) => path.1.is_present(),
         }
     }
 
-    /// Latest score: of the latest 2 s of the mark while it is present, else the highest of all hypotheses.
+    /// Latest score: of the latest 2 s of the mark while it is present, else the highest of all hypotheses. With several
+    /// keys the highest of them, of those that are present if any is.
     pub fn score(&self) -> f64 {
         match &self.path {
-            Path::Programme(path) => path.1.score(),
+            Path::Programme(path) => {
+                let present = self.is_present();
+                let judges = path.judges.iter();
+                judges
+                    .filter(|judge| judge.is_present() == present)
+                    .map(Judge::score)
+                    .fold(f64::NEG_INFINITY, f64::max)
+            }
             Path::Noise(path) => path.1.score(),
         }
     }
@@ -257,21 +304,54 @@ impl Detector {
     /// Figures about the work so far.
     pub fn stats(&self) -> DetectorStats {
         match &self.path {
-            Path::Programme(path) => path.1.stats(),
+            Path::Programme(path) => path.stats(),
             Path::Noise(path) => path.1.stats(),
         }
     }
 }
 
+/// Lets all keys judge a slot.
+fn take(heard: &mut Heard, judges: &mut [Judge], slot: &Slot, report: &mut dyn FnMut(&Detection)) {
+    heard.take(slot);
+    for judge in judges {
+        judge.take(heard, report);
+    }
+}
+
+impl Programme {
+    fn stats(&self) -> DetectorStats {
+        let speeds = self.heard.maps.len();
+        let of_all = |sum: fn(&Judge) -> f64| self.judges.iter().map(sum);
+        DetectorStats {
+            frames: self.heard.frames,
+            hypotheses_per_hour: self
+                .judges
+                .first()
+                .map_or(0.0, |judge| judge.thresholds().hypotheses_per_hour()),
+            threshold: self
+                .judges
+                .first()
+                .map_or(0.0, |judge| judge.thresholds().of(speeds / 2, Pilots::All)),
+            speeds,
+            highest_score: of_all(Judge::highest).fold(0.0, f64::max),
+            found: self.judges.iter().map(Judge::found).sum(),
+        }
+    }
+}
+
 impl Path {
-    fn programme(config: &DetectorConfig, key: &Key, block: usize) -> Self {
-        let correlator = Correlator::new(
-            config.sample_rate,
-            config.max_speed_deviation / 100.0,
-            block,
-        );
-        let judge = Judge::new(config, key, &correlator);
-        Path::Programme(Box::new((correlator, judge)))
+    fn programme(config: &DetectorConfig, keys: &[Key], block: usize) -> Self {
+        let deviation = config.max_speed_deviation / 100.0;
+        let correlator = Correlator::new(config.sample_rate, deviation, block);
+        let heard = Heard::new(config.sample_rate, deviation, &correlator);
+        let judges = (0..keys.len())
+            .filter_map(|index| Judge::new(config, keys, index, &heard))
+            .collect();
+        Path::Programme(Box::new(Programme {
+            correlator,
+            heard,
+            judges,
+        }))
     }
 
     fn noise(config: &DetectorConfig, key: &Key, block: usize) -> Self {

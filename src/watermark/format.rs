@@ -90,6 +90,8 @@ pub enum ConfigError {
     Channels(usize),
     /// A setting of the detector lies outside its range: name, value, range.
     Setting(&'static str, f64, &'static str),
+    /// A number of keys, and the numbers that are possible.
+    Keys(usize, &'static str),
     /// [`Carrier::Noise`] with [`RowClock::Utc`].
     NoiseByUtc,
     /// [`Carrier::Noise`] with a payload.
@@ -110,6 +112,9 @@ impl std::fmt::Display for ConfigError {
             }
             ConfigError::Setting(name, value, range) => {
                 write!(f, "{name} is {value}, but must be {range}")
+            }
+            ConfigError::Keys(n, possible) => {
+                write!(f, "{n} keys, but there must be {possible}")
             }
             ConfigError::NoiseByUtc => {
                 write!(f, "carrier=noise works with row-clock=stream only")

@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What happens to a slot once it is there: search, follow, report.
+//! What happens to a slot once it is there, for one key: search, follow, report.
 
-use super::correlation::{Correlator, SLOT, Slot, SpeedMap};
-use super::detector::{Detection, DetectionState, DetectorConfig, DetectorStats};
+use super::candidate::{Candidate, LocalClock, Pilots};
+use super::correlation::SLOT;
+use super::detector::{Detection, DetectionState, DetectorConfig};
 use super::format::{CHIPS, CYCLE, ROW, ROW_NANOSECONDS, RowClock};
+use super::heard::Heard;
 use super::key::{Key, Signs};
-use super::search::{Candidate, LocalClock, Search};
-use super::speeds::speed_maps;
-use super::stretch::{Beginning, RecentSlots};
+use super::payload::Payload;
+use super::reader::silence_odd;
+use super::rows::KeyRows;
+use super::search::Search;
+use super::stretch::Beginning;
+use super::thresholds::Thresholds;
 use super::tracker::{Tracked, Tracker, rows_at};
 
 /// Seconds of the mark that are awaited after a find, at most this long, before it is reported: less does not
@@ -22,30 +27,25 @@ const TRAILS: f64 = 0.08;
 
 /// Judges one stream of slots.
 pub struct Judge {
-    rate: f64,
+    /// Which of the detector's keys this is.
+    key_index: usize,
     interval: f64,
     row_clock: RowClock,
     clock: LocalClock,
-    /// One for each speed, the slowest first.
-    maps: Vec<SpeedMap>,
     signs: Signs,
     search: Search,
     tracker: Tracker,
-    recent: RecentSlots,
     tracked: Option<Tracked>,
     /// A find whose beginning is yet to be looked for; it is reported then, unless the mark has only moved.
     pending: Option<Find>,
     /// Where the marked stretch begins, in seconds.
     begins: f64,
-    /// Middle of the latest slot, in seconds.
-    now: f64,
-    /// The same of the latest whole slot: where the audio ends, there may be a part of one.
-    whole: f64,
     searching: bool,
     last_report: f64,
+    /// The payload that was reported last.
+    reported: Option<Payload>,
     found: u64,
     highest: f64,
-    frames: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -59,39 +59,40 @@ struct Find {
 }
 
 impl Judge {
-    /// For the slots of `correlator`.
-    pub fn new(config: &DetectorConfig, key: &Key, correlator: &Correlator) -> Self {
-        let deviation = config.max_speed_deviation / 100.0;
-        let maps = speed_maps(deviation, config.sample_rate, correlator);
-        let search = Search::new(
-            key.signs(),
-            config.row_clock,
-            config.clock_tolerance,
-            maps.len(),
-            maps.len() / 2,
+    /// For what `heard` hears.
+    pub fn new(
+        config: &DetectorConfig,
+        keys: &[Key],
+        key_index: usize,
+        heard: &Heard,
+    ) -> Option<Self> {
+        let key = keys.get(key_index)?;
+        let rows = KeyRows::new(key.signs(), config.row_clock, config.clock_tolerance);
+        let speeds = heard.maps.len();
+        let thresholds = Thresholds::new(
+            keys.len(),
+            rows.len(),
+            speeds,
+            speeds / 2,
             config.false_alarms_per_hour,
         );
-        Judge {
-            rate: config.sample_rate as f64,
+        Some(Judge {
+            key_index,
             interval: config.interval,
             row_clock: config.row_clock,
             clock: LocalClock { first_row: 0 },
-            maps,
             signs: key.signs(),
-            search,
-            tracker: Tracker::new(key.signs(), config.row_clock),
-            recent: RecentSlots::new(correlator.bins().1.len()),
+            search: Search::new(rows, speeds, thresholds),
+            tracker: Tracker::new(key, config.row_clock),
             tracked: None,
             pending: None,
             begins: 0.0,
-            now: 0.0,
-            whole: 0.0,
             searching: true,
             last_report: 0.0,
+            reported: None,
             found: 0,
             highest: 0.0,
-            frames: 0,
-        }
+        })
     }
 
     /// Forgets all audio. The next frame is at `nanoseconds` of the detector's own clock.
@@ -101,19 +102,12 @@ impl Judge {
             RowClock::Utc => (nanoseconds / ROW_NANOSECONDS) as i64,
         };
         self.search.reset(self.clock);
-        self.recent.reset();
         self.tracked = None;
         self.pending = None;
         self.searching = true;
         self.last_report = 0.0;
+        self.reported = None;
         self.highest = 0.0;
-        self.frames = 0;
-        (self.now, self.whole) = (0.0, 0.0);
-    }
-
-    /// Counts input frames.
-    pub fn advance(&mut self, frames: u64) {
-        self.frames += frames;
     }
 
     /// Seconds between two reports that the mark is still present.
@@ -132,72 +126,96 @@ impl Judge {
             .map_or(self.search.highest(), |tracked| tracked.score)
     }
 
-    /// Figures about the work so far.
-    pub fn stats(&self) -> DetectorStats {
-        let Judge { search, maps, .. } = self;
-        DetectorStats {
-            frames: self.frames,
-            hypotheses_per_hour: search.hypotheses_per_hour(),
-            threshold: search.threshold(maps.len() / 2),
-            speeds: maps.len(),
-            highest_score: self.highest.max(search.highest()),
-            found: self.found,
-        }
+    /// Highest score since the last reset.
+    pub fn highest(&self) -> f64 {
+        self.highest.max(self.search.highest())
     }
 
-    /// Takes a slot and reports what it reveals.
-    pub fn take(&mut self, slot: Slot, report: &mut dyn FnMut(&Detection)) {
-        let seconds = slot.middle / self.rate;
-        if seconds - self.now > 0.99 * SLOT {
-            self.whole = seconds;
-        }
-        self.now = seconds;
-        self.recent.push(seconds, slot.sums);
+    /// Times that the mark was found.
+    pub fn found(&self) -> u64 {
+        self.found
+    }
+
+    /// The payload of the mark that is there now, once it has been read.
+    pub fn payload(&self) -> Option<Payload> {
+        self.tracked.and_then(|tracked| tracked.payload)
+    }
+
+    /// From scores to alarms.
+    pub fn thresholds(&self) -> &Thresholds {
+        self.search.thresholds()
+    }
+
+    /// Takes the latest slot and reports what it reveals.
+    pub fn take(&mut self, heard: &mut Heard, report: &mut dyn FnMut(&Detection)) {
         if self.tracked.is_some() {
-            let tracked = self
-                .tracker
-                .push(seconds, slot.sums, &self.maps, self.clock);
+            let tracked = self.tracker.push(heard, self.clock);
             self.highest = self.highest.max(tracked.score);
             self.tracked = Some(tracked);
             if tracked.gone {
-                self.lose(report);
+                self.lose(heard, report);
             }
             self.search_while(tracked.doubtful);
         }
-        if self.searching
-            && let Some(found) = self.search.push(seconds, slot.sums, &self.maps)
-        {
-            self.follow(found);
+        if self.searching {
+            heard.make_all_chips();
+            if let Some(found) = self.search.push(heard.now, heard.all_chips(), &heard.maps) {
+                self.follow(found, heard);
+            }
         }
-        self.announce(false, report);
+        self.announce(false, heard, report);
         match self.tracked {
             Some(tracked)
                 if self.is_present()
                     && tracked.seconds >= LEAST_EVIDENCE
-                    && seconds - self.last_report >= self.interval - 0.5 * SLOT =>
+                    && self.is_time_for_present(&tracked, heard.now) =>
             {
-                self.last_report = seconds;
-                report(&self.present(&tracked));
+                self.report_present(&tracked, heard, report);
             }
             _ => (),
         }
     }
 
+    /// Once an interval, and when the payload is another one.
+    fn is_time_for_present(&self, tracked: &Tracked, seconds: f64) -> bool {
+        seconds - self.last_report >= self.interval - 0.5 * SLOT
+            || tracked.payload.is_some() && tracked.payload != self.reported
+    }
+
+    fn report_present(
+        &mut self,
+        tracked: &Tracked,
+        heard: &Heard,
+        report: &mut dyn FnMut(&Detection),
+    ) {
+        self.last_report = heard.now;
+        self.reported = tracked.payload;
+        report(&self.present(tracked, heard));
+    }
+
     /// Tests what the latest slot left untested, and reports what was kept back in order to know more.
-    pub fn finish(&mut self, report: &mut dyn FnMut(&Detection)) {
+    pub fn finish(&mut self, heard: &mut Heard, report: &mut dyn FnMut(&Detection)) {
         if self.searching
             && let Some(found) = self.search.finish()
         {
-            self.follow(found);
+            self.follow(found, heard);
         }
-        self.announce(true, report);
+        self.announce(true, heard, report);
+        if self.is_present() && self.tracker.read_row() {
+            let tracked = self.tracker.tracked(&heard.maps);
+            self.tracked = Some(tracked);
+            if tracked.payload.is_some() && tracked.payload != self.reported {
+                self.report_present(&tracked, heard, report);
+            }
+        }
     }
 
     /// Reports that the mark is no longer there, if it was.
-    pub fn lose(&mut self, report: &mut dyn FnMut(&Detection)) {
-        self.announce(true, report);
+    pub fn lose(&mut self, heard: &mut Heard, report: &mut dyn FnMut(&Detection)) {
+        self.announce(true, heard, report);
         if let Some(tracked) = self.tracked.take() {
-            report(&self.lost(&tracked));
+            self.reported = None;
+            report(&self.lost(&tracked, heard));
         }
     }
 
@@ -216,10 +234,10 @@ impl Judge {
     }
 
     /// Follows what the search has found with the latest slot.
-    fn follow(&mut self, found: Candidate) {
-        let seconds = self.now;
+    fn follow(&mut self, found: Candidate, heard: &Heard) {
+        let (seconds, maps) = (heard.now, &heard.maps);
         self.highest = self.highest.max(found.score);
-        let (maps, clock) = (&self.maps, self.clock);
+        let clock = self.clock;
         let (tracker, search) = (&mut self.tracker, &mut self.search);
         if self.tracked.is_some() && tracker.follows(&found, search, maps, clock, seconds) {
             tracker.confirm(&found, search);
@@ -242,20 +260,27 @@ impl Judge {
     }
 
     /// Finds out where the mark that was found begins and reports it, as soon as there is enough of it.
-    fn announce(&mut self, now: bool, report: &mut dyn FnMut(&Detection)) {
+    fn announce(&mut self, now: bool, heard: &mut Heard, report: &mut dyn FnMut(&Detection)) {
         let (Some(find), Some(tracked)) = (self.pending, self.tracked) else {
             return;
         };
-        let begins = self.beginning(&tracked);
-        let end = self.now + 0.5 * SLOT;
-        let enough = end - begins.seconds >= AWAITED || self.now - find.seconds >= AWAITED;
+        let seconds = heard.now;
+        let end = seconds + 0.5 * SLOT;
+        if !now && seconds - find.seconds < AWAITED && seconds < AWAITED {
+            return;
+        }
+        let begins = self.beginning(&tracked, heard);
+        let enough = end - begins.seconds >= AWAITED || seconds - find.seconds >= AWAITED;
         if !(enough || now) {
             return;
         }
         self.pending = None;
-        let (maps, seconds) = (&self.maps, self.now);
-        self.tracker.move_by(begins.shift, maps, seconds);
-        let tracked = self.tracker.tracked(maps);
+        self.tracker.move_by(begins.shift, &heard.maps, seconds);
+        self.tracker.read_again(heard, self.clock);
+        if now {
+            self.tracker.read_row();
+        }
+        let tracked = self.tracker.tracked(&heard.maps);
         self.tracked = Some(tracked);
         self.begins = if begins.earlier {
             begins.seconds.min(find.seconds + 0.5 * SLOT - find.window)
@@ -265,52 +290,58 @@ impl Judge {
         if !find.moved {
             self.found += 1;
             self.last_report = seconds;
+            self.reported = tracked.payload;
             report(&Detection {
                 score: find.score,
                 log10_p: find.log10_p,
                 window: find.window,
-                ..self.detection(DetectionState::Found, &tracked, self.begins, end)
+                ..self.detection(DetectionState::Found, &tracked, heard, self.begins, end)
             });
         }
     }
 
-    fn beginning(&mut self, tracked: &Tracked) -> Beginning {
-        let map = &self.maps[tracked.speed];
+    fn beginning(&mut self, tracked: &Tracked, heard: &mut Heard) -> Beginning {
+        let map = &heard.maps[tracked.speed];
         let (signs, row_clock, clock) = (&mut self.signs, self.row_clock, self.clock);
-        self.recent.beginning(map, |seconds, shift| {
+        heard.recent.beginning(map, |seconds, shift| {
             let place = tracked.place + shift;
             let (_, row) = rows_at(clock, row_clock, seconds, map.speed, place);
             let mut of_row = [0.0; CHIPS];
             signs.row(row, &mut of_row);
+            if tracked.pilots == Pilots::Even {
+                silence_odd(&mut of_row);
+            }
             of_row
         })
     }
 
     /// The latest 2 s, whatever they say.
-    fn present(&self, tracked: &Tracked) -> Detection {
-        let end = self.now + 0.5 * SLOT;
-        self.detection(DetectionState::Present, tracked, end - tracked.seconds, end)
+    fn present(&self, tracked: &Tracked, heard: &Heard) -> Detection {
+        let end = heard.now + 0.5 * SLOT;
+        let start = end - tracked.seconds;
+        self.detection(DetectionState::Present, tracked, heard, start, end)
     }
 
     /// The stretch in which the mark was there, and the score of the latest 2 s.
-    fn lost(&self, tracked: &Tracked) -> Detection {
+    fn lost(&self, tracked: &Tracked, heard: &Heard) -> Detection {
         let end = match self.tracker.slots_since_end() {
             // The audio breaks off, not the mark.
-            0 => self.now + 0.5 * SLOT,
-            slots => self.now - slots as f64 * SLOT - TRAILS,
+            0 => heard.now + 0.5 * SLOT,
+            slots => heard.now - slots as f64 * SLOT - TRAILS,
         };
         self.detection(
             DetectionState::Lost,
             tracked,
+            heard,
             self.begins,
             end.max(self.begins),
         )
     }
 
     /// Position in the rows at the middle of the latest whole slot, in seconds behind the first row of the clock.
-    fn position(&self, tracked: &Tracked) -> f64 {
+    fn position(&self, tracked: &Tracked, heard: &Heard) -> f64 {
         // Places count whole slots, at the speed that is searched; the slot under way is anywhere in one.
-        let slot = (self.whole * self.maps[tracked.speed].speed / SLOT).floor() + 0.5;
+        let slot = (heard.whole * heard.maps[tracked.speed].speed / SLOT).floor() + 0.5;
         (slot + tracked.place as f64 + tracked.beside) * SLOT
     }
 
@@ -319,22 +350,27 @@ impl Judge {
         &self,
         state: DetectionState,
         tracked: &Tracked,
+        heard: &Heard,
         start: f64,
         end: f64,
     ) -> Detection {
         let start = start.max(0.0);
         // The last window reaches beyond the audio.
-        let end = end.min(self.frames as f64 / self.rate).max(start);
-        let position = self.position(tracked) - (self.whole - start) * tracked.playing
+        let end = end.min(heard.frames as f64 / heard.rate).max(start);
+        let position = self.position(tracked, heard) - (heard.whole - start) * tracked.playing
             + (self.clock.first_row as f64 * ROW) % CYCLE;
         Detection {
             state,
+            key_index: self.key_index,
+            payload: tracked.payload,
             score: tracked.score,
-            log10_p: self.search.log10_alarms(tracked.score, tracked.speed),
+            log10_p: self
+                .thresholds()
+                .log10_alarms(tracked.score, tracked.speed, tracked.pilots),
             window: tracked.seconds,
             speed: tracked.playing,
-            start: (start * self.rate) as u64,
-            end: (end * self.rate) as u64,
+            start: (start * heard.rate) as u64,
+            end: (end * heard.rate) as u64,
             watermark_time: position.rem_euclid(CYCLE),
         }
     }

@@ -7,6 +7,7 @@
 //! however they are cut into pieces.
 
 mod bound;
+mod candidate;
 mod carrier;
 mod correlation;
 pub mod detector;
@@ -15,6 +16,7 @@ pub mod embedder;
 mod evidence;
 mod followed;
 pub mod format;
+mod heard;
 mod judge;
 pub mod key;
 mod latest;
@@ -26,6 +28,8 @@ mod noise;
 mod payload;
 mod presence;
 mod products;
+mod reader;
+mod rows;
 mod search;
 mod spectrum;
 mod speeds;

@@ -2,8 +2,11 @@
 //! Chip correlations times the signs of all rows: the product of a sign matrix and a vector, many times over.
 //!
 //! Signs are only +1 and -1, so six chips have 64 possible sums. These are made once for each six of the 198 chips,
-//! and what is left for each row is to look up 33 of them and add. That is the method of the Four Russians
+//! and what is left for each row is to look up 34 of them and add. That is the method of the Four Russians
 //! (Arlazarov, Dinic, Kronrod and Faradzhev 1970), and several times faster than to multiply.
+//!
+//! The even chips come first. What is added up then is the product with the pilots alone, in case that the odd ones
+//! carry a payload.
 //!
 //! The chips are rounded to whole numbers of 16 bits first, as twice as many of these are added at once as of numbers
 //! of 32 bits. The step is a 32 000th of the sum of all magnitudes, so no sum leaves the range, and what rounding
@@ -18,10 +21,13 @@ const PASS: usize = 16;
 /// Chips that are looked up together, and how many sums they have.
 const GROUP: usize = 6;
 const PATTERNS: usize = 1 << GROUP;
-/// Groups whose sums are made together: 22 KiB, so that they stay in the first-level cache.
-const GROUPS_AT_ONCE: usize = 11;
-const BATCHES: usize = CHIPS / (GROUP * GROUPS_AT_ONCE);
-const _: () = assert!(CHIPS == BATCHES * GROUPS_AT_ONCE * GROUP);
+/// Groups whose sums are made together: 18 KiB, so that they stay in the first-level cache.
+const GROUPS_AT_ONCE: usize = 9;
+/// Batches of groups that the even chips fill, and the odd ones as many; what the last has too many of, stays empty.
+const HALF: usize = 2;
+const BATCHES: usize = 2 * HALF;
+const PLACES: usize = BATCHES * GROUPS_AT_ONCE * GROUP;
+const _: () = assert!(CHIPS <= PLACES && CHIPS.is_multiple_of(2));
 /// Magnitudes of a vector add up to so many steps, give or take half a step a chip: that is less than 32 767.
 const STEPS: f32 = 32_000.0;
 /// Sums of magnitudes outside of this are no correlations of audio; such a vector counts as silence.
@@ -38,7 +44,7 @@ pub struct SignMatrix {
     /// Patterns of row index `r` in batch `b` at `b * rows + r`; row `n` of the key has index `n % rows`.
     patterns: Vec<[u8; GROUPS_AT_ONCE]>,
     /// Chips in steps, those of a pass side by side; and how large a step is in each vector.
-    chips: Box<[Lanes; CHIPS]>,
+    chips: Box<[Lanes; PLACES]>,
     steps: [f32; PASS],
     sums: Box<[Sums; GROUPS_AT_ONCE]>,
     totals: Vec<Lanes>,
@@ -50,7 +56,7 @@ impl SignMatrix {
         SignMatrix {
             rows,
             patterns: vec![[0; GROUPS_AT_ONCE]; BATCHES * rows],
-            chips: Box::new([[0; PASS]; CHIPS]),
+            chips: Box::new([[0; PASS]; PLACES]),
             steps: [0.0; PASS],
             sums: Box::new([[[0; PASS]; PATTERNS]; GROUPS_AT_ONCE]),
             totals: vec![[0; PASS]; rows],
@@ -65,30 +71,55 @@ impl SignMatrix {
     /// Writes the signs of a row.
     pub fn load(&mut self, row: u64, signs: &[f32; CHIPS]) {
         let index = (row % self.rows as u64) as usize;
-        let batches = signs.chunks_exact(GROUPS_AT_ONCE * GROUP);
-        for (patterns, signs) in self.patterns.chunks_exact_mut(self.rows).zip(batches) {
-            for (pattern, signs) in patterns[index].iter_mut().zip(signs.chunks_exact(GROUP)) {
-                *pattern = signs
-                    .iter()
-                    .enumerate()
-                    .map(|(i, sign)| ((*sign < 0.0) as u8) << i)
-                    .sum();
+        let mut places = [0; PLACES];
+        for (chip, sign) in signs.iter().enumerate() {
+            places[place(chip)] = (*sign < 0.0) as u8;
+        }
+        let batches = places.chunks_exact(GROUPS_AT_ONCE * GROUP);
+        for (patterns, places) in self.patterns.chunks_exact_mut(self.rows).zip(batches) {
+            for (pattern, bits) in patterns[index].iter_mut().zip(places.chunks_exact(GROUP)) {
+                *pattern = bits.iter().enumerate().map(|(i, bit)| bit << i).sum();
             }
         }
     }
 
-    /// `products[vector * rows + index]` = sum over chips of `chips[vector * CHIPS + chip]` times the sign. The chips
-    /// are rounded first.
-    pub fn multiply(&mut self, arch: Arch, chips: &mut [f32], products: &mut [f32]) {
+    /// `products.all[vector * rows + index]` = sum over chips of `chips[vector * CHIPS + chip]` times the sign, and
+    /// `products.pilots` the same for the even chips alone. The chips are rounded first.
+    pub fn multiply(&mut self, arch: Arch, chips: &mut [f32], products: &mut Products) {
         let passes = chips
             .chunks_mut(PASS * CHIPS)
-            .zip(products.chunks_mut(PASS * self.rows));
-        for (chips, products) in passes {
+            .zip(products.all.chunks_mut(PASS * self.rows))
+            .zip(products.pilots.chunks_mut(PASS * self.rows));
+        for ((chips, all), pilots) in passes {
             arch.dispatch(Pass {
                 matrix: self,
                 chips,
-                products,
+                all,
+                pilots,
             });
+        }
+    }
+}
+
+/// Where a chip is: the even ones come first.
+const fn place(chip: usize) -> usize {
+    chip / 2 + (chip % 2) * (PLACES / 2)
+}
+
+/// Products of vectors with the signs of all rows, vector by vector.
+pub struct Products {
+    /// With the signs of all chips.
+    pub all: Vec<f32>,
+    /// With those of the even chips.
+    pub pilots: Vec<f32>,
+}
+
+impl Products {
+    /// Room for `vectors` vectors and `rows` rows.
+    pub fn new(vectors: usize, rows: usize) -> Self {
+        Products {
+            all: vec![0.0; vectors * rows],
+            pilots: vec![0.0; vectors * rows],
         }
     }
 }
@@ -98,7 +129,8 @@ impl SignMatrix {
 struct Pass<'a> {
     matrix: &'a mut SignMatrix,
     chips: &'a mut [f32],
-    products: &'a mut [f32],
+    all: &'a mut [f32],
+    pilots: &'a mut [f32],
 }
 
 impl WithSimd for Pass<'_> {
@@ -122,13 +154,16 @@ impl WithSimd for Pass<'_> {
         {
             let rounded;
             (*step, rounded) = round(of_vector);
-            for (lanes, chip) in chips.iter_mut().zip(rounded) {
-                lanes[lane] = chip;
+            for (chip, rounded) in rounded.into_iter().enumerate() {
+                chips[place(chip)][lane] = rounded;
             }
         }
         totals.fill([0; PASS]);
         let chips = chips.as_chunks::<GROUP>().0.chunks(GROUPS_AT_ONCE);
-        for (chips, patterns) in chips.zip(patterns.chunks_exact(*rows)) {
+        for (batch, (chips, patterns)) in chips.zip(patterns.chunks_exact(*rows)).enumerate() {
+            if batch == HALF {
+                write(totals, steps, self.pilots);
+            }
             for (sums, chips) in sums.iter_mut().zip(chips) {
                 fill(sums, chips);
             }
@@ -140,11 +175,17 @@ impl WithSimd for Pass<'_> {
                 *total = sum;
             }
         }
-        let products = self.products.chunks_exact_mut(*rows);
-        for (lane, (products, step)) in products.zip(steps.iter()).enumerate() {
-            for (product, total) in products.iter_mut().zip(totals.iter()) {
-                *product = *step * total[lane] as f32;
-            }
+        write(totals, steps, self.all);
+    }
+}
+
+/// Writes what has been added up so far, vector by vector.
+#[inline(always)]
+fn write(totals: &[Lanes], steps: &[f32; PASS], products: &mut [f32]) {
+    let products = products.chunks_exact_mut(totals.len());
+    for (lane, (products, step)) in products.zip(steps).enumerate() {
+        for (product, total) in products.iter_mut().zip(totals) {
+            *product = *step * total[lane] as f32;
         }
     }
 }
@@ -228,7 +269,9 @@ mod tests {
             .map(|i| (i as f32 * 0.7).sin() * (i / CHIPS) as f32)
             .collect();
         let exact = chips.clone();
-        let mut products = vec![f32::NAN; vectors * 48];
+        let mut products = Products::new(vectors, 48);
+        products.all.fill(f32::NAN);
+        products.pilots.fill(f32::NAN);
         // Twice: nothing may be left over from the first time.
         matrix.multiply(Arch::new(), &mut chips, &mut products);
         chips.copy_from_slice(&exact);
@@ -242,9 +285,13 @@ mod tests {
             for row in 0..48 {
                 let mut of_row = [0.0; CHIPS];
                 signs.row(row as u64, &mut of_row);
-                let want: f32 = chips.iter().zip(of_row).map(|(b, s)| b * s).sum();
-                let got = products[vector * 48 + row];
-                assert!((got - want).abs() <= 1e-6 * magnitudes, "{got} for {want}");
+                let terms = chips.iter().zip(of_row).map(|(b, s)| b * s);
+                let all: f32 = terms.clone().sum();
+                let pilots: f32 = terms.step_by(2).sum();
+                for (got, want) in [(&products.all, all), (&products.pilots, pilots)] {
+                    let got = got[vector * 48 + row];
+                    assert!((got - want).abs() <= 1e-6 * magnitudes, "{got} for {want}");
+                }
             }
         }
     }
@@ -258,11 +305,11 @@ mod tests {
             if chip < 1.0 {
                 chips[..CHIPS].fill(chip);
             }
-            let mut products = [f32::NAN; 32];
+            let mut products = Products::new(2, 16);
             matrix.multiply(Arch::new(), &mut chips, &mut products);
             assert_eq!(chips[..CHIPS], [0.0; CHIPS]);
-            assert_eq!(products[..16], [0.0; 16]);
-            assert!((products[16] - CHIPS as f32).abs() < 1.0);
+            assert_eq!(products.all[..16], [0.0; 16]);
+            assert!((products.all[16] - CHIPS as f32).abs() < 1.0);
         }
     }
 }

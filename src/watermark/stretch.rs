@@ -93,6 +93,14 @@ impl RecentSlots {
         self.taken.min(SLOTS)
     }
 
+    /// The middle of each slot that is kept, and its sums, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = (f64, &[Complex<f32>])> {
+        (self.taken - self.len()..self.taken).map(|i| {
+            let slot = &self.slots[i % SLOTS];
+            (slot.seconds, &slot.sums[..])
+        })
+    }
+
     /// Where the mark begins that is heard now; `signs(seconds, shift)` are those that it has at a
     /// moment if its place is off by `shift` slots.
     pub fn beginning(

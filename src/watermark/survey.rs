@@ -3,12 +3,15 @@
 //!
 //! What depends on the audio alone is done once. Not part of the interface: `examples/unmarked.rs` uses it.
 
+use super::candidate::{Best, LocalClock};
 use super::correlation::{Correlator, Slot, SpeedMap};
 use super::downmix::Downmix;
 use super::format::{CHIPS, ConfigError, RowClock, check_stream};
 use super::key::Key;
-use super::search::{Best, LocalClock, Search};
+use super::rows::KeyRows;
+use super::search::Search;
 use super::speeds::{speed_maps, write_chips};
+use super::thresholds::Thresholds;
 
 /// Seconds of audio that are taken at once.
 const BLOCK: f64 = 0.01;
@@ -110,8 +113,9 @@ impl Survey {
             maps, slots, chips, ..
         } = &self.kept;
         let speeds = maps.len();
-        let clock = RowClock::Stream;
-        let mut search = Search::new(key.signs(), clock, 0.0, speeds, speeds / 2, MOST_ALARMS);
+        let rows = KeyRows::new(key.signs(), RowClock::Stream, 0.0);
+        let thresholds = Thresholds::new(1, rows.len(), speeds, speeds / 2, MOST_ALARMS);
+        let mut search = Search::new(rows, speeds, thresholds);
         search.reset(LocalClock { first_row: 0 });
         let mut tell = |seconds, best: Best| {
             if let Some(candidate) = best.candidate {
@@ -124,7 +128,7 @@ impl Survey {
         };
         let of_slots = chips.chunks_exact(speeds * CHIPS);
         for (&seconds, chips) in slots.iter().zip(of_slots) {
-            tell(seconds, search.push_chips(seconds, chips, maps));
+            tell(seconds, search.test_next(seconds, chips, maps));
         }
         let end = slots.last().copied().unwrap_or_default();
         tell(end, search.test_all());

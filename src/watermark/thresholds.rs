@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! From the false alarms that are permitted to the scores that count as found, for the speeds of a search.
+//! From the false alarms that are permitted to the scores that count as found, for the speeds of a search, and with or
+//! without a payload.
 
 use super::bound::{log_tail, threshold};
+use super::candidate::Pilots;
 use super::correlation::SLOT;
 use super::windows::WINDOWS;
 use std::f64::consts::LN_10;
@@ -9,44 +11,50 @@ use std::f64::consts::LN_10;
 /// Share of the permitted false alarms that belongs to the nominal speed alone.
 pub const NOMINAL_SHARE: f64 = 0.5;
 
-/// Of the nominal speed and of all others: threshold, hypotheses in an hour, share of the permitted alarms.
+/// Share of the permitted false alarms that belongs to the search for marks without a payload, and to that for marks
+/// with one. The first hardly loses by that (0.03 of the threshold); the second loses 0.2.
+const PILOT_SHARES: [f64; 2] = [0.8, 0.2];
+
+/// Of the nominal speed and of all others, with all chips for pilots and with half of them: threshold, hypotheses in
+/// an hour, share of the permitted alarms.
 pub struct Thresholds {
     nominal: usize,
-    scores: [f64; 2],
+    scores: [[f64; 2]; 2],
     hypotheses: [f64; 2],
-    shares: [f64; 2],
+    shares: [[f64; 2]; 2],
 }
 
 impl Thresholds {
-    /// For a search over `rows` rows and `speeds` speeds, of which number `nominal` is 1, and so many alarms an hour.
-    pub fn new(rows: usize, speeds: usize, nominal: usize, alarms: f64) -> Self {
+    /// For a search for `keys` keys over `rows` rows each and `speeds` speeds, of which number `nominal` is 1, and so
+    /// many alarms an hour in all.
+    pub fn new(keys: usize, rows: usize, speeds: usize, nominal: usize, alarms: f64) -> Self {
         // One of the alignments after each slot; ends of streams are among these (see `bound`).
-        let tests_an_hour = 3600.0 / SLOT * (rows * WINDOWS) as f64;
-        let others = (speeds - 1) as f64;
-        let hypotheses = [tests_an_hour, tests_an_hour * others];
-        let shares = match speeds {
+        let tests_an_hour = 3600.0 / SLOT * (keys * rows * WINDOWS) as f64;
+        let hypotheses = [tests_an_hour, tests_an_hour * (speeds - 1) as f64];
+        let of_speeds = match speeds {
             1 => [1.0, 1e-9],
             _ => [NOMINAL_SHARE, 1.0 - NOMINAL_SHARE],
         };
+        let shares = of_speeds.map(|share| PILOT_SHARES.map(|of_pilots| share * of_pilots));
+        let scores = std::array::from_fn(|kind| {
+            shares[kind].map(|share| threshold(hypotheses[kind].max(1.0), alarms * share))
+        });
         Thresholds {
             nominal,
-            scores: [
-                threshold(hypotheses[0], alarms * shares[0]),
-                threshold(hypotheses[1].max(1.0), alarms * shares[1]),
-            ],
+            scores,
             hypotheses,
             shares,
         }
     }
 
     /// Score above which speed `speed` counts as found.
-    pub fn of(&self, speed: usize) -> f64 {
-        self.scores[(speed != self.nominal) as usize]
+    pub fn of(&self, speed: usize, pilots: Pilots) -> f64 {
+        self.scores[(speed != self.nominal) as usize][pilots as usize]
     }
 
     /// Hypotheses tested in an hour.
     pub fn hypotheses_per_hour(&self) -> f64 {
-        self.hypotheses.iter().sum()
+        Pilots::BOTH.len() as f64 * self.hypotheses.iter().sum::<f64>()
     }
 
     /// Expected false alarms in an hour of unmarked audio, as a decimal logarithm, if the thresholds were such that
@@ -54,10 +62,16 @@ impl Thresholds {
     /// the true expectation is lower; and the chance of one or more alarms in the hour is lower still.
     ///
     /// The shares are those that make the thresholds: at a threshold this is the number of alarms permitted, for
-    /// either kind of speed.
-    pub fn log10_rate(&self, score: f64, speed: usize) -> f64 {
+    /// either kind of speed and of pilots.
+    pub fn log10_rate(&self, score: f64, speed: usize, pilots: Pilots) -> f64 {
         let kind = (speed != self.nominal) as usize;
-        (log_tail(score) + (self.hypotheses[kind].max(1.0) / self.shares[kind]).ln()) / LN_10
+        let share = self.shares[kind][pilots as usize];
+        (log_tail(score) + (self.hypotheses[kind].max(1.0) / share).ln()) / LN_10
+    }
+
+    /// The same, but no more than 0: as the logarithm of the chance of a false alarm in an hour.
+    pub fn log10_alarms(&self, score: f64, speed: usize, pilots: Pilots) -> f64 {
+        self.log10_rate(score, speed, pilots).min(0.0)
     }
 }
 
@@ -67,19 +81,29 @@ mod tests {
 
     #[test]
     fn thresholds_follow_from_the_hypotheses() {
-        let of = |speeds, alarms| Thresholds::new(1024, speeds, speeds / 2, alarms);
-        let (narrow, wide, lax) = (of(1, 1e-4), of(11, 1e-4), of(11, 30.0));
-        assert_eq!(narrow.hypotheses_per_hour(), 90_000.0 * 1024.0 * 9.0);
+        let of = |keys, speeds, alarms| Thresholds::new(keys, 1024, speeds, speeds / 2, alarms);
+        let (narrow, wide, lax) = (of(1, 1, 1e-4), of(1, 11, 1e-4), of(1, 11, 30.0));
+        let [all, even] = Pilots::BOTH;
+        assert_eq!(narrow.hypotheses_per_hour(), 2.0 * 90_000.0 * 1024.0 * 9.0);
         assert_eq!(
             wide.hypotheses_per_hour(),
             11.0 * narrow.hypotheses_per_hour()
         );
-        assert!(wide.of(5) > narrow.of(0));
-        assert!(wide.of(4) > wide.of(5));
-        assert!(lax.of(5) < wide.of(5) - 1.0);
-        for speed in [4, 5] {
-            let at_threshold = wide.log10_rate(wide.of(speed), speed);
+        assert!(wide.of(5, all) > narrow.of(0, all));
+        assert!(wide.of(4, all) > wide.of(5, all));
+        assert!(wide.of(5, even) > wide.of(5, all));
+        assert!(wide.of(5, even) < wide.of(5, all) + 0.2);
+        assert!(lax.of(5, all) < wide.of(5, all) - 1.0);
+        for (speed, pilots) in [(4, all), (5, all), (4, even), (5, even)] {
+            let at_threshold = wide.log10_rate(wide.of(speed, pilots), speed, pilots);
             assert!((at_threshold - -4.0).abs() < 1e-3, "{at_threshold}");
         }
+        // What chance finds with a hundred keys, it finds a hundred times as often.
+        let keys = of(100, 11, 1e-2);
+        assert!((keys.of(5, all) - wide.of(5, all)).abs() < 0.6);
+        assert_eq!(
+            keys.of(5, all),
+            Thresholds::new(1, 102_400, 11, 5, 1e-2).of(5, all)
+        );
     }
 }

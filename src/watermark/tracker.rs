@@ -6,14 +6,17 @@
 //!
 //! Whether the mark is still there follows from the scores of the rows; see [`Presence`].
 
+use super::candidate::{Candidate, LocalClock, Pilots};
 use super::correlation::{SLOT, SLOTS_PER_ROW, SpeedMap};
 use super::followed::Followed;
 use super::format::{CHIPS, ROW, ROWS, RowClock};
-use super::key::Signs;
+use super::heard::Heard;
+use super::key::{Key, Signs};
+use super::payload::Payload;
 use super::presence::Presence;
-use super::search::{Candidate, LocalClock, Search};
+use super::reader::{Reader, silence_odd};
+use super::search::Search;
 use super::stretch::RecentScores;
-use rustfft::num_complex::Complex;
 
 /// How much better a neighbour must be before it is followed, as a factor and as a difference.
 const BETTER: f32 = 1.05;
@@ -42,7 +45,11 @@ pub struct Tracker {
     presence: Presence,
     /// Scores of the slots of the best.
     scores: RecentScores,
+    /// Chips of the latest slot at one speed, those that count.
     chips: [f32; CHIPS],
+    reader: Reader,
+    /// The row under way of the best: its chips, all of them, and its number in the key.
+    row: Option<(u64, [f32; CHIPS])>,
 }
 
 /// What the tracker knows after a slot.
@@ -62,11 +69,14 @@ pub struct Tracked {
     pub gone: bool,
     /// The mark may no longer be there, or elsewhere.
     pub doubtful: bool,
+    /// Which chips are pilots, and what the others say, once it has been read.
+    pub pilots: Pilots,
+    pub payload: Option<Payload>,
 }
 
 impl Tracker {
     /// A tracker that follows nothing yet.
-    pub fn new(signs: Signs, row_clock: RowClock) -> Self {
+    pub fn new(key: &Key, row_clock: RowClock) -> Self {
         let lanes = || {
             (0..NEIGHBOURS)
                 .map(|_| Lane {
@@ -77,7 +87,7 @@ impl Tracker {
                 .collect()
         };
         Tracker {
-            signs,
+            signs: key.signs(),
             row_clock,
             lanes: lanes(),
             spare: lanes(),
@@ -85,6 +95,8 @@ impl Tracker {
             presence: Presence::new(1.0),
             scores: RecentScores::new(),
             chips: [0.0; CHIPS],
+            reader: Reader::new(key),
+            row: None,
         }
     }
 
@@ -98,9 +110,10 @@ impl Tracker {
         seconds: f64,
     ) {
         let local = clock.row(seconds, maps[found.speed].speed, found.alignment);
-        let delta = search.row_of_key(local, found.offset) as i64 - local;
+        let rows = search.rows();
+        let delta = rows.row_of_key(local, found.offset) as i64 - local;
         let place = delta * SLOTS_PER_ROW as i64 + found.alignment as i64;
-        let slots = (search.rows() * SLOTS_PER_ROW) as i64;
+        let slots = (rows.len() * SLOTS_PER_ROW) as i64;
         let found_at = (found.offset * SLOTS_PER_ROW + found.alignment) as i64;
         for (lane, (step, shift)) in self.lanes.iter_mut().zip(neighbours()) {
             lane.speed = neighbour_speed(found.speed, step, maps.len());
@@ -108,10 +121,13 @@ impl Tracker {
             lane.place = place + shift;
             let at = (found_at + shift).rem_euclid(slots) as usize;
             let (alignment, offset) = (at % SLOTS_PER_ROW, at / SLOTS_PER_ROW);
-            let evidence = search.evidence(lane.speed, alignment);
+            let evidence = search.evidence(lane.speed, alignment, found.pilots);
             // The search adds a row to the evidence only when it ends: of the latest, this is what there is so far.
             search.latest_row(lane.speed, alignment, &mut self.chips);
-            let row = search.row_of_key(evidence.row().unwrap_or(local), offset);
+            if found.pilots == Pilots::Even {
+                silence_odd(&mut self.chips);
+            }
+            let row = rows.row_of_key(evidence.row().unwrap_or(local), offset);
             let product = correlate(&mut self.signs, row, &self.chips);
             let slots = search.slots();
             lane.evidence
@@ -119,7 +135,45 @@ impl Tracker {
         }
         self.settled = false;
         self.scores.reset();
+        self.reader.reset(found.pilots);
+        self.row = None;
         self.confirm(found, search);
+    }
+
+    /// Reads what the slots that are kept say at the place that is followed now.
+    pub fn read_again(&mut self, heard: &mut Heard, clock: LocalClock) {
+        self.reader.reset(self.reader.pilots());
+        self.row = None;
+        let Lane { speed, place, .. } = self.lanes[CENTRE];
+        let map = &heard.maps[speed];
+        for (seconds, sums) in heard.recent.iter() {
+            let mut chips = [0.0; CHIPS];
+            map.chips(sums, &mut chips);
+            let (_, row) = rows_at(clock, self.row_clock, seconds, map.speed, place);
+            self.read_slot(row, &chips);
+        }
+    }
+
+    /// Adds a slot to the row under way, or ends that and begins the next. Returns whether something else is believed
+    /// about the odd chips now.
+    fn read_slot(&mut self, row: u64, chips: &[f32; CHIPS]) -> bool {
+        let mut changed = false;
+        if self.row.is_some_and(|(number, _)| number != row) {
+            changed = self.read_row();
+        }
+        let (_, sums) = self.row.get_or_insert((row, [0.0; CHIPS]));
+        sums.iter_mut().zip(chips).for_each(|(sum, b)| *sum += b);
+        changed
+    }
+
+    /// Lets the reader have the row under way.
+    pub fn read_row(&mut self) -> bool {
+        let Some((row, chips)) = self.row.take() else {
+            return false;
+        };
+        let mut signs = [0.0; CHIPS];
+        self.signs.row(row, &mut signs);
+        self.reader.take(row, &chips, &signs)
     }
 
     /// Takes note that the search has just found the mark that is followed.
@@ -138,31 +192,43 @@ impl Tracker {
         }
     }
 
-    /// Adds a slot.
-    pub fn push(
-        &mut self,
-        seconds: f64,
-        sums: &[Complex<f32>],
-        maps: &[SpeedMap],
-        clock: LocalClock,
-    ) -> Tracked {
+    /// Adds the latest slot.
+    pub fn push(&mut self, heard: &mut Heard, clock: LocalClock) -> Tracked {
+        let seconds = heard.now;
         let mut ended = None;
         for lane in 0..self.lanes.len() {
             // Lanes of one speed stand together, so their chips are made once.
             let Lane { speed, .. } = self.lanes[lane];
             let before = lane.checked_sub(1).map(|lane| &self.lanes[lane]);
             if before.is_none_or(|before| before.speed != speed) {
-                maps[speed].chips(sums, &mut self.chips);
+                self.chips.copy_from_slice(heard.chips(speed));
+                if !self.reader.odd_chips_count() {
+                    silence_odd(&mut self.chips);
+                }
             }
-            let row_score = self.push_lane(lane, seconds, maps, clock);
+            let row_score = self.push_lane(lane, seconds, &heard.maps, clock);
             if lane == CENTRE {
                 ended = row_score;
             }
         }
         if let Some(score) = ended {
-            self.end_row(score, maps, seconds);
+            self.end_row(score, &heard.maps, seconds);
         }
-        self.tracked(maps)
+        self.read(heard, clock);
+        self.tracked(&heard.maps)
+    }
+
+    /// Reads the latest slot at the place of the best.
+    fn read(&mut self, heard: &mut Heard, clock: LocalClock) {
+        let Lane { speed, place, .. } = self.lanes[CENTRE];
+        let map_speed = heard.maps[speed].speed;
+        let (_, row) = rows_at(clock, self.row_clock, heard.now, map_speed, place);
+        let mut chips = [0.0; CHIPS];
+        chips.copy_from_slice(heard.chips(speed));
+        if self.read_slot(row, &chips) {
+            // What counts in a row that has begun is not what counted at its beginning.
+            self.settled = false;
+        }
     }
 
     /// Judges the row that the best hypothesis has just ended, and chooses again.
@@ -195,7 +261,10 @@ impl Tracker {
         } = &mut self.lanes[lane];
         let (local, row) = rows_at(clock, self.row_clock, seconds, maps[*speed].speed, *place);
         let row_score = evidence.enter_row(local);
-        let product = correlate(&mut self.signs, row, &self.chips);
+        let mut signs = [0.0; CHIPS];
+        self.signs.row(row, &mut signs);
+        self.reader.expect(row, &mut signs);
+        let product = self.chips.iter().zip(signs).map(|(b, s)| b * s).sum();
         evidence.add(&self.chips, product);
         if lane == CENTRE {
             self.scores.push(&self.chips, product);
@@ -281,6 +350,8 @@ impl Tracker {
             beside: self.peak(1),
             gone: self.presence.is_gone(),
             doubtful: self.presence.is_unseen(),
+            pilots: self.reader.pilots(),
+            payload: self.reader.payload(),
         }
     }
 
@@ -307,7 +378,8 @@ impl Tracker {
         seconds: f64,
     ) -> bool {
         let local = clock.row(seconds, maps[found.speed].speed, found.alignment);
-        let delta = search.row_of_key(local, found.offset) as i64 - local;
+        let rows = search.rows();
+        let delta = rows.row_of_key(local, found.offset) as i64 - local;
         let place = delta * SLOTS_PER_ROW as i64 + found.alignment as i64;
         let cycle = match self.row_clock {
             RowClock::Stream => (ROWS * SLOTS_PER_ROW) as i64,

@@ -40,7 +40,7 @@ impl Stream {
         Ok(Stream {
             info: info.clone(),
             samples: Samples::new(info),
-            detector: Detector::new(config, key)?,
+            detector: Detector::new(config, std::slice::from_ref(key))?,
             run: None,
             input: vec![0.0; CHUNK * config.channels],
         })

@@ -229,7 +229,7 @@ pub fn with_noise(audio: &[f32], snr: f64, random: &mut Random) -> Vec<f32> {
 
 /// What a detector says about audio of one channel, and the second at which it says so.
 pub fn detections(audio: &[f32], config: &DetectorConfig) -> Vec<(f64, Detection)> {
-    let mut detector = Detector::new(config, &key()).unwrap();
+    let mut detector = Detector::new(config, &[key()]).unwrap();
     let mut all = Vec::new();
     let rate = config.sample_rate;
     let mut taken = 0;

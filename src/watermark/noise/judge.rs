@@ -261,6 +261,8 @@ impl NoiseJudge {
         let score = self.scored(tracked);
         let nominal = self.form.is_nominal(tracked.scored.speed);
         Detection {
+            key_index: 0,
+            payload: None,
             state,
             score,
             log10_p: self.search.log10_alarms(score, nominal),

@@ -7,7 +7,7 @@
 //! these few are chosen cannot raise the number of false alarms; it only costs some marks near the threshold.
 
 use super::super::format::{CHIPS, ROWS};
-use super::super::products::SignMatrix;
+use super::super::products::{Products, SignMatrix};
 use super::super::thresholds::NOMINAL_SHARE;
 use super::form::{Form, Scored};
 use super::lags::LagCorrelator;
@@ -55,7 +55,7 @@ pub struct NoiseSearch {
     hypotheses: [f64; 2],
     share: f64,
     chips: Vec<f32>,
-    products: Vec<f32>,
+    products: Products,
     /// Sums of alignment `a`, speed `v` and offset `o` at `(a * speeds + v) * ROWS + o`, and their variances.
     sums: Vec<f32>,
     variances: Vec<f32>,
@@ -86,7 +86,7 @@ impl NoiseSearch {
             hypotheses,
             share,
             chips: vec![0.0; speeds * CHIPS],
-            products: vec![0.0; speeds * ROWS],
+            products: Products::new(speeds, ROWS),
             sums: vec![0.0; SLOTS_PER_BLOCK as usize * speeds * ROWS],
             variances: vec![0.0; SLOTS_PER_BLOCK as usize * speeds],
             highest_sums: vec![0.0; ROWS],
@@ -177,7 +177,7 @@ impl NoiseSearch {
             }
             self.matrices[lag - 1].multiply(self.arch, &mut self.chips, &mut self.products);
             let sums = self.sums[alignment * ROWS..].chunks_exact_mut(ROWS);
-            for (sums, products) in sums.zip(self.products.chunks_exact(ROWS)) {
+            for (sums, products) in sums.zip(self.products.all.chunks_exact(ROWS)) {
                 let (wrapped, straight) = products.split_at(shift);
                 let (begin, end) = sums.split_at_mut(straight.len());
                 add_to(begin, straight);

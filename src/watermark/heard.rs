@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the detector has heard: all that depends on the audio alone and is the same for every key.
+
+use super::correlation::{Correlator, SLOT, Slot, SpeedMap};
+use super::format::CHIPS;
+use super::speeds::speed_maps;
+use super::stretch::RecentSlots;
+use rustfft::num_complex::Complex;
+
+/// The latest slot, and what is kept of those before.
+pub struct Heard {
+    pub rate: f64,
+    /// One for each speed, the slowest first.
+    pub maps: Vec<SpeedMap>,
+    pub recent: RecentSlots,
+    /// Middle of the latest slot, in seconds.
+    pub now: f64,
+    /// The same of the latest whole slot: where the audio ends, there may be a part of one.
+    pub whole: f64,
+    /// Input frames so far.
+    pub frames: u64,
+    sums: Vec<Complex<f32>>,
+    /// Chips of the latest slot, speed by speed, of those speeds that have been asked for.
+    chips: Vec<f32>,
+    made: Vec<bool>,
+}
+
+impl Heard {
+    /// For the slots of `correlator` and speeds up to `deviation` (a ratio) from the nominal one.
+    pub fn new(sample_rate: u32, deviation: f64, correlator: &Correlator) -> Self {
+        let maps = speed_maps(deviation, sample_rate, correlator);
+        let sums = correlator.bins().1.len();
+        Heard {
+            rate: sample_rate as f64,
+            recent: RecentSlots::new(sums),
+            now: 0.0,
+            whole: 0.0,
+            frames: 0,
+            sums: vec![Complex::ZERO; sums],
+            chips: vec![0.0; maps.len() * CHIPS],
+            made: vec![false; maps.len()],
+            maps,
+        }
+    }
+
+    /// Forgets all audio.
+    pub fn reset(&mut self) {
+        self.recent.reset();
+        self.made.fill(false);
+        self.chips.fill(0.0);
+        self.frames = 0;
+        (self.now, self.whole) = (0.0, 0.0);
+    }
+
+    /// Takes a slot.
+    pub fn take(&mut self, slot: &Slot) {
+        let seconds = slot.middle / self.rate;
+        if seconds - self.now > 0.99 * SLOT {
+            self.whole = seconds;
+        }
+        self.now = seconds;
+        self.recent.push(seconds, slot.sums);
+        self.sums.copy_from_slice(slot.sums);
+        self.made.fill(false);
+    }
+
+    /// Chips of the latest slot at one speed.
+    pub fn chips(&mut self, speed: usize) -> &[f32] {
+        let chips = &mut self.chips[speed * CHIPS..][..CHIPS];
+        if !self.made[speed] {
+            self.made[speed] = true;
+            self.maps[speed].chips(&self.sums, chips);
+        }
+        chips
+    }
+
+    /// Makes the chips of the latest slot at each speed.
+    pub fn make_all_chips(&mut self) {
+        for speed in 0..self.maps.len() {
+            self.chips(speed);
+        }
+    }
+
+    /// Chips of the latest slot, speed by speed; to be made before.
+    pub fn all_chips(&self) -> &[f32] {
+        &self.chips
+    }
+}

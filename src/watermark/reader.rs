@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the odd chips of a mark say that is followed: their sign, coded bits of a payload that is known, or bits that
+//! are yet to be read.
+//!
+//! Chips times their signs are added up bit by bit, over the latest 8 rows, which hold a whole message wherever they
+//! begin, and over more of them, up to 128. After each row the sums are given to the decoder, as soon as the even chips,
+//! which are as loud, show that there is enough to decode.
+
+use super::candidate::Pilots;
+use super::format::CHIPS;
+use super::key::Key;
+use super::latest::energy;
+use super::payload::{
+    CODED_BITS, CODED_CHIPS, Codeword, MessageCode, Payload, Places, RowPlaces, modulate,
+};
+use super::windows::score;
+
+/// Rows that are added up, and how many are kept for that. Which of them are tried after a row, changes from row to row.
+const SPANS: [usize; 9] = [8, 12, 16, 24, 32, 48, 64, 96, 128];
+const KEPT: usize = SPANS[SPANS.len() - 1];
+/// Score of the even chips below which it is of no use to try: one in a thousand messages could be read at 9 (measured
+/// with noise for programme), half of them at 13.
+const READABLE: f32 = 9.0;
+/// What stays of the sums that tell pilots from coded bits, when the next row comes.
+const STAYS: f32 = 0.9;
+/// By so much a score must be better before something else is believed about the odd chips. If it is right, a score is
+/// better by a factor of the root of two.
+const BETTER_BY: f32 = 1.0;
+
+/// A row of the mark, as far as its payload goes.
+#[derive(Clone)]
+struct Row {
+    /// The odd chips times their signs, and the coded bit in each.
+    odd: [f32; CODED_CHIPS],
+    bits: RowPlaces,
+    /// The same for the even chips together, and the energy of these.
+    even: f32,
+    even_energy: f32,
+}
+
+const NO_ROW: Row = Row {
+    odd: [0.0; CODED_CHIPS],
+    bits: [0; CODED_CHIPS],
+    even: 0.0,
+    even_energy: 0.0,
+};
+
+/// Sums that fade, of the chips times their signs, and the energies behind them.
+#[derive(Default, Clone, Copy)]
+struct Recent {
+    even: f32,
+    /// The odd ones as they are, and times the coded bits that are known.
+    odd: f32,
+    odd_coded: f32,
+    even_energy: f32,
+    odd_energy: f32,
+}
+
+impl Recent {
+    fn fade(&mut self) {
+        let sums = [&mut self.even, &mut self.odd, &mut self.odd_coded];
+        sums.into_iter().for_each(|sum| *sum *= STAYS);
+        let energies = [&mut self.even_energy, &mut self.odd_energy];
+        energies
+            .into_iter()
+            .for_each(|energy| *energy *= STAYS * STAYS);
+    }
+
+    fn of_even(&self) -> f32 {
+        score(self.even, self.even_energy)
+    }
+
+    fn of_all(&self, odd: f32) -> f32 {
+        score(self.even + odd, self.even_energy + self.odd_energy)
+    }
+}
+
+/// Reads one mark.
+pub struct Reader {
+    code: MessageCode,
+    /// For neighbouring messages: hypotheses that are followed side by side may differ by a few slots.
+    places: [Places; 2],
+    pilots: Pilots,
+    known: Option<(Payload, Codeword)>,
+    rows: Vec<Row>,
+    /// Rows taken since the start.
+    taken: usize,
+    recent: Recent,
+    tries: u64,
+}
+
+impl Reader {
+    /// A reader of messages that were made with `key`.
+    pub fn new(key: &Key) -> Self {
+        Reader {
+            code: MessageCode::new(key),
+            places: std::array::from_fn(|_| Places::new(key)),
+            pilots: Pilots::All,
+            known: None,
+            rows: vec![NO_ROW; KEPT],
+            taken: 0,
+            recent: Recent::default(),
+            tries: 0,
+        }
+    }
+
+    /// Forgets all rows, and what was read; in what follows, the pilots are these as far as is known.
+    pub fn reset(&mut self, pilots: Pilots) {
+        self.pilots = pilots;
+        self.known = None;
+        self.taken = 0;
+        self.recent = Recent::default();
+    }
+
+    /// The payload, once it has been read.
+    pub fn payload(&self) -> Option<Payload> {
+        self.known.map(|(payload, _)| payload)
+    }
+
+    /// Which chips are pilots, as far as is known.
+    pub fn pilots(&self) -> Pilots {
+        self.pilots
+    }
+
+    /// Messages that were given to the decoder.
+    pub fn tries(&self) -> u64 {
+        self.tries
+    }
+
+    /// Whether the odd chips say anything that is known.
+    pub fn odd_chips_count(&self) -> bool {
+        self.pilots == Pilots::All || self.known.is_some()
+    }
+
+    /// Makes of the signs of row `row` of the key those that its chips are expected to have: coded bits that are not known
+    /// count as 0.
+    pub fn expect(&mut self, row: u64, signs: &mut [f32; CHIPS]) {
+        match (self.pilots, &self.known) {
+            (Pilots::All, _) => (),
+            (Pilots::Even, None) => silence_odd(signs),
+            (Pilots::Even, Some((_, codeword))) => {
+                let places = &mut self.places[(row / 8 % 2) as usize];
+                modulate(signs, codeword, places.row(row));
+            }
+        }
+    }
+
+    /// Takes the chips of a whole row and the signs of that row, row `row` of the key. Returns whether something else
+    /// is believed about the odd chips from now on.
+    pub fn take(&mut self, row: u64, chips: &[f32; CHIPS], signs: &[f32; CHIPS]) -> bool {
+        let mut new = NO_ROW;
+        new.bits = *self.places[(row / 8 % 2) as usize].row(row);
+        let pairs = chips.as_chunks::<2>().0.iter();
+        for ((chip, sign), odd) in pairs.zip(signs.as_chunks::<2>().0).zip(&mut new.odd) {
+            new.even += chip[0] * sign[0];
+            new.even_energy += chip[0] * chip[0];
+            *odd = chip[1] * sign[1];
+        }
+        self.recent.fade();
+        self.recent.even += new.even;
+        self.recent.even_energy += new.even_energy;
+        self.recent.odd += new.odd.iter().sum::<f32>();
+        self.recent.odd_energy += energy(&new.odd);
+        if let Some((_, codeword)) = &self.known {
+            let bits = new
+                .bits
+                .iter()
+                .map(|bit| codeword[*bit as usize % CODED_BITS]);
+            self.recent.odd_coded += new
+                .odd
+                .iter()
+                .zip(bits)
+                .map(|(odd, bit)| odd * bit)
+                .sum::<f32>();
+        }
+        self.rows[self.taken % KEPT] = new;
+        self.taken += 1;
+        let doubted = self.doubt();
+        self.read() || doubted
+    }
+
+    /// Gives up what the latest rows speak against. Returns whether something has changed.
+    fn doubt(&mut self) -> bool {
+        let recent = &self.recent;
+        let (even, all) = (recent.of_even(), recent.of_all(recent.odd));
+        let coded = self.known.map(|_| recent.of_all(recent.odd_coded));
+        match self.pilots {
+            Pilots::All if even > all + BETTER_BY => self.pilots = Pilots::Even,
+            Pilots::Even if all > even.max(coded.unwrap_or(even)) + BETTER_BY => {
+                self.pilots = Pilots::All;
+                self.known = None;
+            }
+            Pilots::Even if coded.is_some_and(|coded| even > coded + BETTER_BY) => {
+                self.known = None;
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Tries to read the payload. Returns whether there is another one than before.
+    fn read(&mut self) -> bool {
+        if self.pilots == Pilots::All || self.is_certain() {
+            return false;
+        }
+        let Some((payload, codeword)) = self.try_spans() else {
+            return false;
+        };
+        let new = self.payload() != Some(payload);
+        if new {
+            self.known = Some((payload, codeword));
+            // What is known now was there before: it is believed as the even chips are.
+            self.recent.odd_coded = self.recent.even;
+        }
+        new
+    }
+
+    /// Whether the latest rows say what is known.
+    fn is_certain(&self) -> bool {
+        let recent = &self.recent;
+        self.known.is_some() && recent.of_all(recent.odd_coded) > recent.of_even() + 0.5
+    }
+
+    /// Adds up more and more of the latest rows, and tries to decode where that may succeed.
+    fn try_spans(&mut self) -> Option<(Payload, Codeword)> {
+        let mut soft = [0.0; CODED_BITS];
+        let (mut even, mut even_energy) = (0.0, 0.0);
+        for age in 0..self.taken.min(KEPT) {
+            let row = &self.rows[(self.taken - 1 - age) % KEPT];
+            for (odd, bit) in row.odd.iter().zip(&row.bits) {
+                soft[*bit as usize % CODED_BITS] += odd;
+            }
+            even += row.even;
+            even_energy += row.even_energy;
+            let Some(span) = SPANS.iter().position(|rows| *rows == age + 1) else {
+                continue;
+            };
+            // Of the spans of more than one message, one half after one row, and the other after the next.
+            let due = span == 0 || span % 2 == self.taken % 2;
+            if due && score(even, even_energy) >= READABLE {
+                self.tries += 1;
+                if let Some(payload) = self.code.decode(&soft) {
+                    return Some((payload, self.code.encode(payload)));
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Makes the odd chips, or their signs, count as nothing.
+pub fn silence_odd(chips: &mut [f32; CHIPS]) {
+    for pair in chips.as_chunks_mut::<2>().0 {
+        pair[1] = 0.0;
+    }
+}
