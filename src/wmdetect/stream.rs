@@ -238,6 +238,8 @@ mod tests {
     fn detection(state: DetectionState) -> Detection {
         Detection {
             state,
+            key_index: 0,
+            payload: None,
             score: 9.0,
             log10_p: -6.0,
             window: 0.8,
