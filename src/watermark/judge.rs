@@ -325,8 +325,8 @@ impl Judge {
         let start = start.max(0.0);
         // The last window reaches beyond the audio.
         let end = end.min(self.frames as f64 / self.rate).max(start);
-        let position = self.position(tracked) - (self.whole - start) * tracked.playing
-            + (self.clock.first_row as f64 * ROW) % CYCLE;
+        let position = self.position(tracked) - (self.whole - start) * tracked.playing;
+        let first_row = self.clock.first_row;
         Detection {
             state,
             score: tracked.score,
@@ -335,7 +335,15 @@ impl Judge {
             speed: tracked.playing,
             start: (start * self.rate) as u64,
             end: (end * self.rate) as u64,
-            watermark_time: position.rem_euclid(CYCLE),
+            watermark_time: (position + first_row as f64 * ROW % CYCLE).rem_euclid(CYCLE),
+            broadcast_time: (self.row_clock == RowClock::Utc)
+                .then(|| unix_time(first_row, position)),
         }
     }
+}
+
+/// Unix time (ns), some seconds behind the start of a row.
+fn unix_time(row: i64, seconds: f64) -> u64 {
+    let row = row.saturating_mul(ROW_NANOSECONDS as i64);
+    row.saturating_add((seconds * 1e9).round() as i64).max(0) as u64
 }

@@ -273,6 +273,7 @@ impl NoiseJudge {
             } else {
                 position
             },
+            broadcast_time: None,
         }
     }
 }
