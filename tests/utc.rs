@@ -11,6 +11,8 @@ const RATE: usize = 16_000;
 const SECOND: i64 = 1_000_000_000;
 /// Some time in 2026.
 const THEN: i64 = 1_790_000_000 * SECOND + 123_456_789;
+const UNIX: &str = "timestamp/x-unix";
+const NTP: &str = "timestamp/x-ntp";
 /// A broadcast time is right to this.
 const RIGHT: i64 = SECOND / 20;
 
@@ -52,8 +54,8 @@ fn buffers(samples: &[f32], pts: gst::ClockTime, unix: Option<i64>) -> Vec<gst::
         let time = pts + gst::ClockTime::from_nseconds(elapsed as u64);
         buffer.get_mut().unwrap().set_pts(time);
         if let Some(unix) = unix {
-            refer(&mut buffer, "timestamp/x-ntp", unix - THEN + elapsed);
-            refer(&mut buffer, "timestamp/x-unix", unix + elapsed);
+            refer(&mut buffer, NTP, unix - THEN + elapsed);
+            refer(&mut buffer, UNIX, unix + elapsed);
         }
         buffer
     });
@@ -138,11 +140,12 @@ fn dates(marked: &[f32], clock: i64) -> Vec<i64> {
 }
 
 fn dates_of(messages: &[Message]) -> Vec<i64> {
-    let date = |message: &Message| {
-        let time = |field| message.time(field).nseconds() as i64;
-        time("broadcast-time") - time("timestamp")
-    };
-    messages.iter().map(date).collect()
+    messages.iter().map(date_of).collect()
+}
+
+fn date_of(message: &Message) -> i64 {
+    let time = |field| message.time(field).nseconds() as i64;
+    time("broadcast-time") - time("timestamp")
 }
 
 #[track_caller]
@@ -178,11 +181,7 @@ fn reference_timestamps_stay_with_their_frames() {
     embed.push(buffers(plain, seconds(0), None));
     embed.push(buffers(referred, seconds(1), Some(THEN)));
     let output = embed.finish();
-    assert!(
-        output
-            .iter()
-            .any(|b| reference(b, "timestamp/x-unix").is_some())
-    );
+    assert!(output.iter().any(|b| reference(b, UNIX).is_some()));
     for buffer in output {
         let pts = buffer.pts().unwrap().nseconds() as i64;
         let since = (pts >= SECOND).then_some(pts - SECOND);
@@ -192,7 +191,7 @@ fn reference_timestamps_stay_with_their_frames() {
                 .map(|(time, since)| time - start - since)
         };
         // The audio is what it was, whatever the mark is made to say.
-        for (clock, start) in [("timestamp/x-unix", THEN), ("timestamp/x-ntp", 0)] {
+        for (clock, start) in [(UNIX, THEN), (NTP, 0)] {
             assert_eq!(reference(&buffer, clock).is_some(), since.is_some());
             assert!(
                 off(clock, start).unwrap_or(0).abs() <= 1,
@@ -231,11 +230,7 @@ fn jitter_of_the_reference_is_none_of_the_marks_business() {
         let mut input = buffers(&programme(), seconds(0), None);
         for (n, buffer) in input.iter_mut().enumerate() {
             let off = if n % 2 == 1 { most } else { 0 };
-            refer(
-                buffer,
-                "timestamp/x-unix",
-                THEN + n as i64 * SECOND / 4 + off,
-            );
+            refer(buffer, UNIX, THEN + n as i64 * SECOND / 4 + off);
         }
         input
     };
@@ -387,6 +382,31 @@ fn the_detectors_clock_may_be_off_by_the_tolerance() {
     }
     for off in [-300, 300] {
         assert_eq!(dates(&marked, THEN + off * SECOND), [0; 0], "{off} s off");
+    }
+}
+
+#[test]
+fn a_reference_that_moves_on_is_followed_as_far_as_the_search_needs() {
+    let programme = programme();
+    let (first, second) = programme.split_at(4 * RATE);
+    for (jump, found) in [(300, 2), (30, 1)] {
+        let mut input = buffers(first, seconds(0), Some(THEN));
+        let later = THEN + (4 + jump) * SECOND;
+        input.extend(buffers(second, seconds(4), Some(later)));
+        let marked = Embed::mark(0, input.clone());
+        // The same times again, on what came out.
+        let mut heard = buffers(&marked, seconds(0), None);
+        for (heard, input) in heard.iter_mut().zip(&input) {
+            refer(heard, UNIX, reference(input, UNIX).unwrap());
+        }
+        let messages = detect(heard, "row-clock=utc");
+        let times = messages.iter().filter(|message| message.state() == "found");
+        assert_eq!(times.count(), found, "{jump} s");
+        let last = messages
+            .iter()
+            .rfind(|message| message.state() == "present");
+        let date = date_of(last.unwrap()) - (THEN + jump * SECOND);
+        assert!(date.abs() <= RIGHT, "{jump} s: {date} ns off");
     }
 }
 
