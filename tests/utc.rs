@@ -439,6 +439,25 @@ fn a_recording_may_be_heard_from_any_place() {
 }
 
 #[test]
+fn the_properties_can_be_set_before_the_start_only() {
+    common::init();
+    let check = |element: &str, property: &str, default: gst::glib::Value| {
+        let element = gst::ElementFactory::make(element).property("key", KEY);
+        let element = element.build().unwrap();
+        let text = |value: gst::glib::Value| format!("{value:?}");
+        assert_eq!(text(element.property_value(property)), text(default));
+        element.set_property_from_str(property, "5");
+        element.set_state(gst::State::Paused).unwrap();
+        element.set_property_from_str(property, "6");
+        let value = element.property_value(property).serialize().unwrap();
+        assert_eq!(value, "5", "{property}");
+        element.set_state(gst::State::Null).unwrap();
+    };
+    check("wmembed", "utc-offset", 0i64.to_value());
+    check("wmdetect", "utc-start", u64::MAX.to_value());
+}
+
+#[test]
 fn by_stream_time_nothing_is_dated() {
     let programme = programme();
     let marked = common::mark(&programme, &common::embedder_config(RATE as u32, 1), 0);
