@@ -6,7 +6,7 @@
 use gst::prelude::*;
 
 /// Deviation of a timestamp from the count of frames that is taken for jitter.
-const TOLERANCE: gst::ClockTime = gst::ClockTime::from_mseconds(40);
+pub(crate) const TOLERANCE: gst::ClockTime = gst::ClockTime::from_mseconds(40);
 
 /// How a buffer follows the frames before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +38,6 @@ impl FrameClock {
     }
 
     /// Frames that have arrived.
-    #[cfg(test)]
     pub fn arrived(&self) -> u64 {
         self.frames
     }
@@ -53,6 +52,12 @@ impl FrameClock {
         frame
             .mul_div_floor(*gst::ClockTime::SECOND, self.rate)
             .map(gst::ClockTime::from_nseconds)
+    }
+
+    /// Nanoseconds of a clock at the frame that is to come, if it showed `start` at the first one.
+    pub fn after(&self, start: u64) -> u64 {
+        let elapsed = self.elapsed(self.frames);
+        start.saturating_add(elapsed.map_or(u64::MAX, gst::ClockTime::nseconds))
     }
 
     /// Timestamp of `frame`, if the run has timestamps.

@@ -7,6 +7,7 @@
 mod audio;
 mod clock;
 mod settings;
+mod utc;
 pub mod watermark;
 pub mod wmdetect;
 pub mod wmembed;

@@ -83,12 +83,6 @@ pub(crate) fn set_number(number: &mut f64, value: &glib::Value) {
     }
 }
 
-/// Nanoseconds since 1970 of the system's real-time clock.
-pub(crate) fn unix_time() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
-}
-
 /// The settings that both elements have. There is no `Debug`: it would show the key.
 #[derive(Clone, Default)]
 pub(crate) struct Shared {

@@ -77,6 +77,8 @@ pub struct Detection {
     pub end: u64,
     /// Position of frame `start` in the cycle of rows, in seconds: 0 to 204.8, or to 163.84 for [`Carrier::Noise`].
     pub watermark_time: f64,
+    /// Unix time (ns) of frame `start` by the embedder's clock, with [`RowClock::Utc`].
+    pub broadcast_time: Option<u64>,
 }
 
 /// Figures about a [`Detector`] at work.

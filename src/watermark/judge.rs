@@ -357,8 +357,8 @@ impl Judge {
         let start = start.max(0.0);
         // The last window reaches beyond the audio.
         let end = end.min(heard.frames as f64 / heard.rate).max(start);
-        let position = self.position(tracked, heard) - (heard.whole - start) * tracked.playing
-            + (self.clock.first_row as f64 * ROW) % CYCLE;
+        let position = self.position(tracked, heard) - (heard.whole - start) * tracked.playing;
+        let first_row = self.clock.first_row;
         Detection {
             state,
             key_index: self.key_index,
@@ -371,7 +371,15 @@ impl Judge {
             speed: tracked.playing,
             start: (start * heard.rate) as u64,
             end: (end * heard.rate) as u64,
-            watermark_time: position.rem_euclid(CYCLE),
+            watermark_time: (position + first_row as f64 * ROW % CYCLE).rem_euclid(CYCLE),
+            broadcast_time: (self.row_clock == RowClock::Utc)
+                .then(|| unix_time(first_row, position)),
         }
     }
+}
+
+/// Unix time (ns), some seconds behind the start of a row.
+fn unix_time(row: i64, seconds: f64) -> u64 {
+    let row = row.saturating_mul(ROW_NANOSECONDS as i64);
+    row.saturating_add((seconds * 1e9).round() as i64).max(0) as u64
 }

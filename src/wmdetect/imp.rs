@@ -2,7 +2,8 @@
 
 use super::stream::Stream;
 use crate::audio;
-use crate::settings::{self, Shared, lock};
+use crate::settings::{self, Shared, WmRowClock, lock};
+use crate::utc::{Mapping, Position, Utc};
 use crate::watermark::detector::DetectorStats;
 use crate::watermark::{Carrier, DetectorConfig, Key, MAX_NOISE_DEVIATION};
 use gst::glib;
@@ -24,6 +25,8 @@ static CAT: Lazy<gst::DebugCategory> = Lazy::new(|| {
 const DEFAULT_CLOCK_TOLERANCE: gst::ClockTime = gst::ClockTime::from_seconds(120);
 /// Each second of it is ten more rows to search.
 const LARGEST_CLOCK_TOLERANCE: gst::ClockTime = gst::ClockTime::from_seconds(3600);
+/// Not known.
+const DEFAULT_UTC_START: u64 = u64::MAX;
 const DEFAULT_FALSE_ALARMS_PER_HOUR: f64 = 1e-4;
 const DEFAULT_MAX_SPEED_DEVIATION: f64 = 0.1;
 const DEFAULT_INTERVAL: gst::ClockTime = gst::ClockTime::SECOND;
@@ -34,6 +37,7 @@ const DEFAULT_POST_MESSAGES: bool = true;
 struct Settings {
     shared: Shared,
     clock_tolerance: gst::ClockTime,
+    utc_start: u64,
     false_alarms_per_hour: f64,
     max_speed_deviation: f64,
     interval: gst::ClockTime,
@@ -45,6 +49,7 @@ impl Default for Settings {
         Settings {
             shared: Shared::default(),
             clock_tolerance: DEFAULT_CLOCK_TOLERANCE,
+            utc_start: DEFAULT_UTC_START,
             false_alarms_per_hour: DEFAULT_FALSE_ALARMS_PER_HOUR,
             max_speed_deviation: DEFAULT_MAX_SPEED_DEVIATION,
             interval: DEFAULT_INTERVAL,
@@ -73,6 +78,7 @@ struct Published {
 pub struct WmDetect {
     settings: Mutex<Settings>,
     state: Mutex<State>,
+    utc: Utc,
     published: Mutex<Published>,
 }
 
@@ -177,6 +183,7 @@ impl ObjectImpl for WmDetect {
         let mut settings = lock(&self.settings);
         match pspec.name() {
             "clock-tolerance" => settings.clock_tolerance = time(value),
+            "utc-start" => settings.utc_start = value.get().expect("type checked upstream"),
             "false-alarms-per-hour" => {
                 settings::set_number(&mut settings.false_alarms_per_hour, value);
             }
@@ -201,6 +208,7 @@ impl ObjectImpl for WmDetect {
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         match pspec.name() {
             "clock-tolerance" => lock(&self.settings).clock_tolerance.nseconds().to_value(),
+            "utc-start" => lock(&self.settings).utc_start.to_value(),
             "false-alarms-per-hour" => lock(&self.settings).false_alarms_per_hour.to_value(),
             "max-speed-deviation" => lock(&self.settings).max_speed_deviation.to_value(),
             "interval" => lock(&self.settings).interval.nseconds().to_value(),
@@ -222,13 +230,19 @@ fn time(value: &glib::Value) -> gst::ClockTime {
     gst::ClockTime::from_nseconds(value.get().expect("type checked upstream"))
 }
 
-fn search_properties() -> [glib::ParamSpec; 3] {
+fn search_properties() -> [glib::ParamSpec; 4] {
     [
         glib::ParamSpecUInt64::builder("clock-tolerance")
             .nick("Clock tolerance")
-            .blurb("Time in ns by which the system's clock may be wrong, up to an hour (for row-clock=utc)")
+            .blurb("Time in ns by which the clock may be wrong, up to an hour (for row-clock=utc)")
             .maximum(LARGEST_CLOCK_TOLERANCE.nseconds())
             .default_value(DEFAULT_CLOCK_TOLERANCE.nseconds())
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt64::builder("utc-start")
+            .nick("UTC of the start")
+            .blurb("Unix time in ns of the first frame of a recording (18446744073709551615 = by the clock)")
+            .default_value(DEFAULT_UTC_START)
             .mutable_ready()
             .build(),
         glib::ParamSpecDouble::builder("false-alarms-per-hour")
@@ -302,6 +316,14 @@ impl ElementImpl for WmDetect {
         });
         Some(&METADATA)
     }
+
+    fn change_state(
+        &self,
+        transition: gst::StateChange,
+    ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        self.utc.change_state(transition);
+        self.parent_change_state(transition)
+    }
 }
 
 impl BaseTransformImpl for WmDetect {
@@ -311,10 +333,12 @@ impl BaseTransformImpl for WmDetect {
     const TRANSFORM_IP_ON_PASSTHROUGH: bool = true;
 
     fn start(&self) -> Result<(), gst::ErrorMessage> {
-        let (shared, deviation) = {
-            let settings = lock(&self.settings);
-            (settings.shared.clone(), settings.max_speed_deviation)
-        };
+        let Settings {
+            shared,
+            max_speed_deviation: deviation,
+            utc_start,
+            ..
+        } = lock(&self.settings).clone();
         if Carrier::from(shared.carrier) == Carrier::Noise && deviation > MAX_NOISE_DEVIATION {
             return Err(gst::error_msg!(
                 gst::LibraryError::Settings,
@@ -324,6 +348,9 @@ impl BaseTransformImpl for WmDetect {
         }
         shared.check("wmdetect")?;
         let key = shared.load_key("wmdetect")?;
+        let first = Some(utc_start).filter(|start| *start != DEFAULT_UTC_START);
+        let by_utc = shared.row_clock == WmRowClock::Utc;
+        self.utc.start(by_utc.then(|| Mapping::of_recording(first)));
         *lock(&self.state) = State {
             key: Some(key),
             ..State::default()
@@ -346,10 +373,16 @@ impl BaseTransformImpl for WmDetect {
             return Ok(gst::FlowSuccess::Ok);
         }
         let segment = segment.downcast::<gst::ClockTime>().ok();
+        let position = self
+            .utc
+            .position(&*self.obj(), buffer, segment.as_ref())
+            .unwrap_or_else(|| Position::by_stream_time(None));
         let interval = lock(&self.settings).interval;
         let result = self.with_stream(|stream, reports| {
             stream.set_interval(interval);
-            stream.push(buffer, segment, reports)
+            let result = stream.push(buffer, segment, position, reports);
+            self.utc.count(stream.position_after());
+            result
         });
         match result {
             Some(Ok(())) => Ok(gst::FlowSuccess::Ok),
@@ -376,7 +409,10 @@ impl BaseTransformImpl for WmDetect {
             EventView::Eos(_) | EventView::SegmentDone(_) => {
                 self.with_stream(Stream::finish);
             }
-            EventView::FlushStop(_) => {
+            EventView::FlushStop(flush) => {
+                if flush.resets_time() {
+                    self.utc.restart_time();
+                }
                 self.with_stream(Stream::forget);
             }
             _ => (),

@@ -16,7 +16,8 @@
 //! | `key-file` | string | path of a file whose first line is the key; set this or `key` |
 //! | `carrier` | `programme` | what `wmembed` adds: `programme` or `noise` |
 //! | `row-clock` | `stream` | what counts the rows of the key in `wmembed`: `stream` time, or real time (`utc`) |
-//! | `clock-tolerance` | 120 s | ns, at most an hour: how far the system's clock may be off, for `row-clock=utc` |
+//! | `clock-tolerance` | 120 s | ns, at most an hour: how far the clock may be off, for `row-clock=utc` |
+//! | `utc-start` | none | ns of Unix time: when the first frame of a recording was broadcast, for `row-clock=utc`; 18446744073709551615 for none |
 //! | `false-alarms-per-hour` | 0.0001 | false alarms in an hour of unmarked audio that are acceptable |
 //! | `max-speed-deviation` | 0.1 | percent, 0 to 6: how far the playing speed may be off; at most 1 with `carrier=noise` |
 //! | `interval` | 1 s | ns, at least 100 ms: how often `present` is repeated |
@@ -39,6 +40,7 @@
 //! | `window` | guint64 | ns of evidence behind the score |
 //! | `speed` | double | playing speed, 1.0 being that of `wmembed` |
 //! | `watermark-time` | guint64 | ns, position of the evidence's start in the marked programme, modulo 204.8 s (163.84 s with `carrier=noise`) |
+//! | `broadcast-time` | guint64 | ns of Unix time, the evidence's start by the clock of `wmembed`; with `row-clock=utc` only |
 //! | `timestamp` | guint64 | ns, buffer timestamp of the START of the evidence. `found`: where the mark begins. `present`: 2 s ago. `lost`: where the marked stretch began |
 //! | `stream-time` | guint64 | ns, the same as stream time |
 //! | `running-time` | guint64 | ns, the same as running time |
@@ -53,6 +55,14 @@
 //!
 //! A time that does not exist is left out. Where the detector has to start afresh (a flush, other caps, a new stream, a jump in time)
 //! while the mark is present, a `lost` closes the account.
+//!
+//! # Time of day
+//! With `row-clock=utc` the detector searches the rows within `clock-tolerance` of its own clock. That is the
+//! `GstReferenceTimestampMeta` with caps `timestamp/x-unix` of the buffer; else, in a recording, `utc-start` at the first buffer
+//! and from there on stream time, so that seeking does not matter; else the system's clock, read as in `wmembed`. Within a run
+//! of audio frames are counted. Where a newer reading differs from the count by more than half of
+//! `clock-tolerance`, the detector starts afresh. `broadcast-time` comes from the mark: the detector's clock only has to be
+//! right to `clock-tolerance`.
 //!
 //! # Stats
 //! `frames` (guint64) taken since the detector last started afresh, `highest-score` (double) since then, `found` (guint64), how often the mark

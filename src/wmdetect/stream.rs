@@ -2,8 +2,8 @@
 //! One stream of audio on its way into the detector, and what comes back with times on it.
 
 use crate::audio::{self, CHUNK, Samples};
-use crate::clock::{Arrival, FrameClock};
-use crate::settings;
+use crate::clock::{Arrival, FrameClock, TOLERANCE};
+use crate::utc::Position;
 use crate::watermark::detector::DetectorStats;
 use crate::watermark::{
     ConfigError, Detection, DetectionState, Detector, DetectorConfig, Key, format,
@@ -17,6 +17,8 @@ type Segment = gst::FormattedSegment<gst::ClockTime>;
 /// Audio without a break.
 struct Run {
     clock: FrameClock,
+    /// Nanoseconds of the row clock at the first frame, as the detector's own clock has it.
+    position: u64,
     /// The segment of the latest buffer: reports may come when the next one is here already.
     segment: Option<Segment>,
     /// What there was has been evaluated to its end.
@@ -27,6 +29,8 @@ pub(super) struct Stream {
     info: gst_audio::AudioInfo,
     samples: Samples,
     detector: Detector,
+    /// By how much its clock may be off before the search has to start afresh.
+    clock_tolerance: gst::ClockTime,
     run: Option<Run>,
     input: Vec<f32>,
 }
@@ -41,6 +45,9 @@ impl Stream {
             info: info.clone(),
             samples: Samples::new(info),
             detector: Detector::new(config, std::slice::from_ref(key))?,
+            // The rows come from the mark, and only have to be among those that are searched.
+            clock_tolerance: gst::ClockTime::from_seconds_f64(0.5 * config.clock_tolerance)
+                .max(TOLERANCE),
             run: None,
             input: vec![0.0; CHUNK * config.channels],
         })
@@ -67,16 +74,23 @@ impl Stream {
         &mut self,
         buffer: &gst::BufferRef,
         segment: Option<Segment>,
+        position: Position,
         reports: &mut Vec<gst::Structure>,
     ) -> Result<(), gst::ErrorMessage> {
         use gst::BufferFlags as F;
         audio::check_size(&self.info, buffer.size())?;
         self.arrive(buffer, reports);
+        if let Some(run) = &self.run
+            && position.contradicts(run.clock.after(run.position), self.clock_tolerance)
+        {
+            self.end(reports);
+        }
         let clock = || FrameClock::new(self.info.rate(), buffer.pts());
         let run = self.run.get_or_insert_with(|| {
-            self.detector.reset(settings::unix_time());
+            self.detector.reset(position.time);
             Run {
                 clock: clock(),
+                position: position.time,
                 segment: None,
                 finished: false,
             }
@@ -97,6 +111,12 @@ impl Stream {
             self.feed(frames, reports);
         }
         Ok(())
+    }
+
+    /// Nanoseconds of the row clock at the frame that is to come.
+    pub fn position_after(&self) -> Option<u64> {
+        let run = self.run.as_ref()?;
+        Some(run.clock.after(run.position))
     }
 
     /// Bridges or ends the run where a buffer does not continue it.
@@ -161,7 +181,7 @@ impl Stream {
         let Some(run) = self.run.take() else { return };
         let add = &mut |detection: &Detection| reports.push(report(detection, &run));
         self.detector.break_off(add);
-        self.detector.reset(settings::unix_time());
+        self.detector.reset(0);
     }
 
     fn silence(&mut self, mut frames: u64, reports: &mut Vec<gst::Structure>) {
@@ -210,6 +230,7 @@ fn report(detection: &Detection, run: &Run) -> gst::Structure {
             "watermark-time",
             nanoseconds(detection.watermark_time) % nanoseconds(format::CYCLE),
         )
+        .field_if_some("broadcast-time", detection.broadcast_time)
         .field_if_some("timestamp", timestamp)
         .field_if_some(
             "stream-time",
@@ -247,6 +268,7 @@ mod tests {
             start: 16_000,
             end: 24_000,
             watermark_time: 12.5,
+            broadcast_time: None,
         }
     }
 
@@ -258,6 +280,7 @@ mod tests {
         segment.set_base(gst::ClockTime::from_seconds(50));
         Run {
             clock: FrameClock::new(16_000, base),
+            position: 0,
             segment: Some(segment),
             finished: false,
         }
@@ -330,7 +353,8 @@ mod tests {
         let mut buffer = gst::Buffer::from_slice(vec![0; 32_000]);
         let pts = gst::ClockTime::from_mseconds(start);
         buffer.get_mut().unwrap().set_pts(pts);
-        stream.push(&buffer, None, reports).unwrap();
+        let position = Position::by_stream_time(None);
+        stream.push(&buffer, None, position, reports).unwrap();
         stream.run.as_ref().unwrap().clock.arrived()
     }
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-use super::stream::Stream;
+use super::stream::{Following, Start, Stream};
 use crate::audio;
 use crate::settings::{self, Shared, WmRowClock, lock};
+use crate::utc::{Mapping, Position, Utc};
 use crate::watermark::{EmbedderConfig, Key};
 use gst::glib;
 use gst::prelude::*;
@@ -25,6 +26,7 @@ static CAT: Lazy<gst::DebugCategory> = Lazy::new(|| {
 const DEFAULT_STRENGTH: f64 = 0.0;
 const DEFAULT_ENABLED: bool = true;
 const DEFAULT_LOOKAHEAD: bool = true;
+const DEFAULT_UTC_OFFSET: i64 = 0;
 
 #[derive(Clone)]
 struct Settings {
@@ -32,6 +34,7 @@ struct Settings {
     strength: f64,
     enabled: bool,
     lookahead: bool,
+    utc_offset: i64,
 }
 
 impl Default for Settings {
@@ -41,6 +44,7 @@ impl Default for Settings {
             strength: DEFAULT_STRENGTH,
             enabled: DEFAULT_ENABLED,
             lookahead: DEFAULT_LOOKAHEAD,
+            utc_offset: DEFAULT_UTC_OFFSET,
         }
     }
 }
@@ -55,6 +59,7 @@ struct State {
 pub struct WmEmbed {
     settings: Mutex<Settings>,
     state: Mutex<State>,
+    utc: Utc,
     /// Nanoseconds. Not part of the state, so that a query never waits for the streaming thread.
     latency: AtomicU64,
 }
@@ -87,47 +92,57 @@ impl WmEmbed {
     fn embed(
         &self,
         buffer: &gst::BufferRef,
-        stream_time: Option<gst::ClockTime>,
+        following: Following,
+        position: Position,
     ) -> Result<Option<gst::Buffer>, gst::FlowError> {
-        let (strength, enabled, row_clock) = {
+        let (strength, enabled) = {
             let settings = lock(&self.settings);
-            (
-                settings.strength,
-                settings.enabled,
-                settings.shared.row_clock,
-            )
+            (settings.strength, settings.enabled)
         };
         let mut state = lock(&self.state);
         let stream = state.stream.as_mut().ok_or(gst::FlowError::NotNegotiated)?;
         stream.set(strength, enabled);
-        if !stream.is_running() {
-            let position = row_position(row_clock, stream_time);
+        let start = match following {
+            Following::Continues if stream.is_running() => None,
+            Following::Continues => Some(Start::with(buffer)),
+            Following::Begins(start) => Some(start),
+        };
+        if let Some(start) = start {
             gst::debug!(
                 CAT,
                 imp = self,
                 "Starting at timestamp {} and position {} of the row clock",
                 buffer.pts().display(),
-                gst::ClockTime::from_nseconds(position)
+                gst::ClockTime::from_nseconds(position.time)
             );
-            stream.begin(buffer, position);
+            stream.begin(&start, position.time);
         }
-        stream.push(buffer)
+        let output = stream.push(buffer)?;
+        self.utc.count(stream.position_after());
+        Ok(output)
     }
 
     /// Drains if a buffer does not continue what came before.
-    fn arrange_for(&self, buffer: &gst::BufferRef) -> Result<(), gst::FlowError> {
-        let (sound, continued) = match &lock(&self.state).stream {
-            Some(stream) => (stream.check_size(buffer), stream.is_continued_by(buffer)),
+    fn arrange_for(
+        &self,
+        buffer: &gst::BufferRef,
+        position: &Position,
+    ) -> Result<Following, gst::FlowError> {
+        let (sound, following) = match &lock(&self.state).stream {
+            Some(stream) => (
+                stream.check_size(buffer),
+                stream.following(buffer, position),
+            ),
             None => return Err(gst::FlowError::NotNegotiated),
         };
         if let Err(message) = sound {
             self.post_error_message(message);
             return Err(gst::FlowError::Error);
         }
-        if !continued {
+        if matches!(following, Following::Begins(_)) {
             self.drain()?;
         }
-        Ok(())
+        Ok(following)
     }
 
     fn set_latency(&self, latency: gst::ClockTime) {
@@ -138,14 +153,6 @@ impl WmEmbed {
         let obj = self.obj();
         obj.notify("latency");
         let _ = obj.post_message(gst::message::Latency::builder().src(&*obj).build());
-    }
-}
-
-/// Position of a buffer on the clock that counts the rows, in nanoseconds.
-fn row_position(row_clock: WmRowClock, stream_time: Option<gst::ClockTime>) -> u64 {
-    match row_clock {
-        WmRowClock::Stream => stream_time.map_or(0, gst::ClockTime::nseconds),
-        WmRowClock::Utc => settings::unix_time(),
     }
 }
 
@@ -186,6 +193,12 @@ impl ObjectImpl for WmEmbed {
                     .default_value(DEFAULT_LOOKAHEAD)
                     .mutable_ready()
                     .build(),
+                glib::ParamSpecInt64::builder("utc-offset")
+                    .nick("UTC offset")
+                    .blurb("Time in ns that is added to the time of day (for row-clock=utc)")
+                    .default_value(DEFAULT_UTC_OFFSET)
+                    .mutable_ready()
+                    .build(),
                 glib::ParamSpecUInt64::builder("latency")
                     .nick("Latency")
                     .blurb(
@@ -214,6 +227,7 @@ impl ObjectImpl for WmEmbed {
             "strength" => settings::set_number(&mut settings.strength, value),
             "enabled" => settings.enabled = value.get().expect("type checked upstream"),
             "lookahead" => settings.lookahead = value.get().expect("type checked upstream"),
+            "utc-offset" => settings.utc_offset = value.get().expect("type checked upstream"),
             _ => settings.shared.set(value, pspec),
         }
         drop(settings);
@@ -233,6 +247,7 @@ impl ObjectImpl for WmEmbed {
             "strength" => settings.strength.to_value(),
             "enabled" => settings.enabled.to_value(),
             "lookahead" => settings.lookahead.to_value(),
+            "utc-offset" => settings.utc_offset.to_value(),
             "latency" => self.latency.load(Ordering::SeqCst).to_value(),
             _ => settings.shared.get(pspec),
         }
@@ -260,6 +275,14 @@ impl ElementImpl for WmEmbed {
         });
         Some(&METADATA)
     }
+
+    fn change_state(
+        &self,
+        transition: gst::StateChange,
+    ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        self.utc.change_state(transition);
+        self.parent_change_state(transition)
+    }
 }
 
 impl BaseTransformImpl for WmEmbed {
@@ -269,9 +292,15 @@ impl BaseTransformImpl for WmEmbed {
     const TRANSFORM_IP_ON_PASSTHROUGH: bool = false;
 
     fn start(&self) -> Result<(), gst::ErrorMessage> {
-        let shared = lock(&self.settings).shared.clone();
+        let (shared, utc_offset) = {
+            let settings = lock(&self.settings);
+            (settings.shared.clone(), settings.utc_offset)
+        };
         shared.check("wmembed")?;
         let key = shared.load_key("wmembed")?;
+        let by_utc = shared.row_clock == WmRowClock::Utc;
+        self.utc
+            .start(by_utc.then(|| Mapping::with_offset(utc_offset)));
         *lock(&self.state) = State {
             key: Some(key),
             stream: None,
@@ -301,8 +330,12 @@ impl BaseTransformImpl for WmEmbed {
         {
             gst::debug!(CAT, imp = self, "No controlled values at {time}: {error}");
         }
-        self.arrange_for(&buffer)?;
-        let output = self.embed(&buffer, stream_time)?;
+        let position = self
+            .utc
+            .position(&*self.obj(), &buffer, segment)
+            .unwrap_or_else(|| Position::by_stream_time(stream_time));
+        let following = self.arrange_for(&buffer, &position)?;
+        let output = self.embed(&buffer, following, position)?;
         Ok(output.map_or(
             GenerateOutputSuccess::NoOutput,
             GenerateOutputSuccess::Buffer,
@@ -327,7 +360,10 @@ impl BaseTransformImpl for WmEmbed {
             // Passed on at once, it would overtake what is held.
             EventView::Gap(_) => self.drain_before("a gap"),
             EventView::Eos(_) => self.drain_before("the end of the stream"),
-            EventView::FlushStop(_) => {
+            EventView::FlushStop(flush) => {
+                if flush.resets_time() {
+                    self.utc.restart_time();
+                }
                 if let Some(stream) = &mut lock(&self.state).stream {
                     stream.clear();
                 }

@@ -4,7 +4,8 @@
 //! The mark comes out of the core later than the audio it belongs to, so the original bytes wait for it.
 
 use crate::audio::{self, CHUNK, Samples};
-use crate::clock::{Arrival, FrameClock};
+use crate::clock::{Arrival, FrameClock, TOLERANCE};
+use crate::utc::Position;
 use crate::watermark::{ConfigError, Embedder, EmbedderConfig, Key};
 use gst::prelude::*;
 use std::collections::VecDeque;
@@ -13,15 +14,51 @@ use std::io::Read;
 /// What GStreamer calls `GST_BUFFER_OFFSET_NONE`.
 const NO_OFFSET: u64 = u64::MAX;
 
-/// Frames that wait, oldest first, with the flags of the buffer that they came in.
+/// Frames that wait, oldest first, with what the buffer that they came in said about them.
 struct Span {
     frames: usize,
+    /// Frames of that buffer that have left.
+    left: u64,
     flags: gst::BufferFlags,
+    references: Vec<Reference>,
+}
+
+/// A time by another clock, such as that of the capturing device, and the caps that name the clock.
+type Reference = (gst::Caps, gst::ClockTime);
+
+/// Where a run starts.
+pub(super) struct Start {
+    time: Option<gst::ClockTime>,
+    offset: Option<u64>,
+    /// The audio before it does not lead here.
+    discont: bool,
+}
+
+impl Start {
+    /// With a buffer that continues nothing.
+    pub fn with(buffer: &gst::BufferRef) -> Self {
+        Start {
+            time: buffer.pts(),
+            offset: Some(buffer.offset()).filter(|offset| *offset != NO_OFFSET),
+            discont: true,
+        }
+    }
+}
+
+/// How a buffer follows what came before.
+pub(super) enum Following {
+    /// It belongs to the same run.
+    Continues,
+    /// It starts a run, for which it is time to [`Stream::drain`].
+    Begins(Start),
 }
 
 /// Audio without a break.
 struct Run {
     clock: FrameClock,
+    /// Nanoseconds of the row clock at the first frame.
+    position: u64,
+    discont: bool,
     /// Offset of the first frame, if the buffers have offsets.
     offset: Option<u64>,
     frames_out: u64,
@@ -77,29 +114,50 @@ impl Stream {
         self.embedder.set_enabled(enabled);
     }
 
-    /// Whether a buffer follows what came before without a break; if not, it is time to [`Stream::drain`].
-    pub fn is_continued_by(&self, buffer: &gst::BufferRef) -> bool {
-        self.run.as_ref().is_some_and(|run| {
+    /// How a buffer, which is at `position` of the row clock, follows what came before.
+    pub fn following(&self, buffer: &gst::BufferRef, position: &Position) -> Following {
+        let continued = self.run.as_ref().filter(|run| {
             !buffer.flags().contains(gst::BufferFlags::DISCONT)
                 && run.clock.arrival(buffer.pts()) == Arrival::Continues
-        })
+        });
+        match continued {
+            None => Following::Begins(Start::with(buffer)),
+            // Only the rows are elsewhere: to whoever hears it, the audio goes on.
+            Some(run) if position.contradicts(run.clock.after(run.position), TOLERANCE) => {
+                let frames = run.clock.arrived();
+                Following::Begins(Start {
+                    time: run.clock.time(frames),
+                    offset: run.offset.map(|offset| offset.saturating_add(frames)),
+                    discont: false,
+                })
+            }
+            Some(_) => Following::Continues,
+        }
     }
 
     pub fn is_running(&self) -> bool {
         self.run.is_some()
     }
 
-    /// Starts a run with a buffer, whose first frame is at `position` (ns) of the row clock.
-    pub fn begin(&mut self, buffer: &gst::BufferRef, position: u64) {
+    /// Starts a run, whose first frame is at `position` (ns) of the row clock.
+    pub fn begin(&mut self, start: &Start, position: u64) {
         self.clear();
         self.embedder.reset(position);
         self.run = Some(Run {
-            clock: FrameClock::new(self.info.rate(), buffer.pts()),
-            offset: Some(buffer.offset()).filter(|offset| *offset != NO_OFFSET),
+            clock: FrameClock::new(self.info.rate(), start.time),
+            position,
+            discont: start.discont,
+            offset: start.offset,
             frames_out: 0,
             skip: self.latency,
             latest: 0,
         });
+    }
+
+    /// Nanoseconds of the row clock at the frame that is to come.
+    pub fn position_after(&self) -> Option<u64> {
+        let run = self.run.as_ref()?;
+        Some(run.clock.after(run.position))
     }
 
     /// Forgets what is held, and ends the run.
@@ -119,7 +177,12 @@ impl Stream {
         run.clock.advance(frames as u64);
         run.latest = frames;
         let flags = buffer.flags();
-        self.spans.push_back(Span { frames, flags });
+        self.spans.push_back(Span {
+            frames,
+            left: 0,
+            flags,
+            references: references(buffer),
+        });
         // The content of a gap does not count, so the core need not see it.
         let audible = !flags.contains(gst::BufferFlags::GAP);
         self.advance(frames, Some(&map), audible)
@@ -159,6 +222,9 @@ impl Stream {
         let mut buffer =
             gst::Buffer::with_size(frames_out * bpf).map_err(|_| gst::FlowError::Error)?;
         let mut flags = OutFlags::default();
+        if frames_out > 0 {
+            self.refer(&mut buffer)?;
+        }
         {
             let buffer = buffer.get_mut().ok_or(gst::FlowError::Error)?;
             let mut map = buffer.map_writable().map_err(|_| gst::FlowError::Error)?;
@@ -218,6 +284,7 @@ impl Stream {
                 flags.add(span.flags);
             }
             span.frames -= n;
+            span.left += n as u64;
             if span.frames == 0 {
                 self.spans.pop_front();
             }
@@ -225,6 +292,23 @@ impl Stream {
             written += n * bpf;
         }
         Ok(written)
+    }
+
+    /// Gives an output buffer the times by other clocks that its first frame came with.
+    fn refer(&self, buffer: &mut gst::Buffer) -> Result<(), gst::FlowError> {
+        // The first frame that leaves is the oldest one.
+        let oldest = self.spans.iter().find(|span| span.frames > 0);
+        let (Some(run), Some(span)) = (&self.run, oldest) else {
+            return Ok(());
+        };
+        let buffer = buffer.get_mut().ok_or(gst::FlowError::Error)?;
+        for (caps, time) in &span.references {
+            let elapsed = run.clock.elapsed(span.left);
+            if let Some(time) = elapsed.and_then(|elapsed| time.checked_add(elapsed)) {
+                gst::ReferenceTimestampMeta::add(buffer, caps, time, None);
+            }
+        }
+        Ok(())
     }
 
     /// Gives an output buffer the times and flags of the frames in it.
@@ -245,7 +329,7 @@ impl Stream {
             buffer.set_offset(offset.saturating_add(start));
             buffer.set_offset_end(offset.saturating_add(end));
         }
-        buffer.set_flags(flags.of_buffer(start == 0));
+        buffer.set_flags(flags.of_buffer(start == 0 && run.discont));
         run.frames_out = end;
         Ok(())
     }
@@ -254,6 +338,13 @@ impl Stream {
     pub fn check_size(&self, buffer: &gst::BufferRef) -> Result<(), gst::ErrorMessage> {
         audio::check_size(&self.info, buffer.size())
     }
+}
+
+fn references(buffer: &gst::BufferRef) -> Vec<Reference> {
+    buffer
+        .iter_meta::<gst::ReferenceTimestampMeta>()
+        .map(|meta| (meta.reference_owned(), meta.timestamp()))
+        .collect()
 }
 
 /// The flags of an output buffer, from those of the input buffers that its frames came in.
@@ -269,13 +360,13 @@ impl OutFlags {
         self.all = Some(self.all.map_or(flags, |all| all & flags));
     }
 
-    fn of_buffer(&self, first: bool) -> gst::BufferFlags {
+    fn of_buffer(&self, discont: bool) -> gst::BufferFlags {
         use gst::BufferFlags as F;
         let (any, all) = (
             self.any.unwrap_or(F::empty()),
             self.all.unwrap_or(F::empty()),
         );
-        let discont = if first { F::DISCONT } else { F::empty() };
+        let discont = if discont { F::DISCONT } else { F::empty() };
         any & (F::CORRUPTED | F::RESYNC) | all & (F::GAP | F::DROPPABLE) | discont
     }
 }

@@ -275,6 +275,7 @@ impl NoiseJudge {
             } else {
                 position
             },
+            broadcast_time: None,
         }
     }
 }
