@@ -154,6 +154,11 @@ impl Shared {
         })
     }
 
+    /// Whether a key is set, in one way or another.
+    pub fn has_key(&self) -> bool {
+        self.key.is_some() || self.key_file.is_some()
+    }
+
     /// The key for `element`, or what to tell the user. Stretching a passphrase takes some 30 ms.
     pub fn load_key(&self, element: &str) -> Result<Key, gst::ErrorMessage> {
         match (&self.key, &self.key_file) {

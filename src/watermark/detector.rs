@@ -96,6 +96,8 @@ pub struct DetectorStats {
     pub highest_score: f64,
     /// Times that the mark was found since the detector was made.
     pub found: u64,
+    /// Times that it was tried to decode a payload since the detector was made; at most one in 2^32 yields a wrong one.
+    pub payload_tries: u64,
 }
 
 /// Finds the marks of one key or several in a stream of audio.
@@ -337,6 +339,7 @@ impl Programme {
             speeds,
             highest_score: of_all(Judge::highest).fold(0.0, f64::max),
             found: self.judges.iter().map(Judge::found).sum(),
+            payload_tries: self.judges.iter().map(Judge::payload_tries).sum(),
         }
     }
 }

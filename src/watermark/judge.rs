@@ -136,9 +136,9 @@ impl Judge {
         self.found
     }
 
-    /// The payload of the mark that is there now, once it has been read.
-    pub fn payload(&self) -> Option<Payload> {
-        self.tracked.and_then(|tracked| tracked.payload)
+    /// Messages that were given to the decoder.
+    pub fn payload_tries(&self) -> u64 {
+        self.tracker.payload_tries()
     }
 
     /// From scores to alarms.

@@ -272,6 +272,11 @@ impl Tracker {
         row_score
     }
 
+    /// Messages that were given to the decoder.
+    pub fn payload_tries(&self) -> u64 {
+        self.reader.tries()
+    }
+
     /// Slots since the mark ended.
     pub fn slots_since_end(&self) -> usize {
         self.scores.slots_since_end()

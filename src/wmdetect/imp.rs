@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
+use super::settings::{Settings, shown_properties};
 use super::stream::Stream;
 use crate::audio;
-use crate::settings::{self, Shared, WmRowClock, lock};
+use crate::settings::{self, WmRowClock, lock};
 use crate::utc::{Mapping, Position, Utc};
 use crate::watermark::detector::DetectorStats;
 use crate::watermark::{Carrier, DetectorConfig, Key, MAX_NOISE_DEVIATION};
@@ -22,55 +23,21 @@ static CAT: Lazy<gst::DebugCategory> = Lazy::new(|| {
     )
 });
 
-const DEFAULT_CLOCK_TOLERANCE: gst::ClockTime = gst::ClockTime::from_seconds(120);
-/// Each second of it is ten more rows to search.
-const LARGEST_CLOCK_TOLERANCE: gst::ClockTime = gst::ClockTime::from_seconds(3600);
-/// Not known.
-const DEFAULT_UTC_START: u64 = u64::MAX;
-const DEFAULT_FALSE_ALARMS_PER_HOUR: f64 = 1e-4;
-const DEFAULT_MAX_SPEED_DEVIATION: f64 = 0.1;
-const DEFAULT_INTERVAL: gst::ClockTime = gst::ClockTime::SECOND;
-const SHORTEST_INTERVAL: gst::ClockTime = gst::ClockTime::from_mseconds(100);
-const DEFAULT_POST_MESSAGES: bool = true;
-
-#[derive(Clone)]
-struct Settings {
-    shared: Shared,
-    clock_tolerance: gst::ClockTime,
-    utc_start: u64,
-    false_alarms_per_hour: f64,
-    max_speed_deviation: f64,
-    interval: gst::ClockTime,
-    post_messages: bool,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Settings {
-            shared: Shared::default(),
-            clock_tolerance: DEFAULT_CLOCK_TOLERANCE,
-            utc_start: DEFAULT_UTC_START,
-            false_alarms_per_hour: DEFAULT_FALSE_ALARMS_PER_HOUR,
-            max_speed_deviation: DEFAULT_MAX_SPEED_DEVIATION,
-            interval: DEFAULT_INTERVAL,
-            post_messages: DEFAULT_POST_MESSAGES,
-        }
-    }
-}
-
 #[derive(Default)]
 struct State {
-    key: Option<Key>,
+    keys: Vec<Key>,
     stream: Option<Stream>,
     stream_id: Option<String>,
 }
 
 /// What the read-only properties show. Apart from the state, so that reading them does not wait for a
 /// buffer to be analysed.
-#[derive(Default, Clone, Copy)]
+#[derive(Default)]
 struct Published {
     present: bool,
     score: f64,
+    /// The latest that was read since the start.
+    payload: Option<String>,
     stats: DetectorStats,
 }
 
@@ -93,15 +60,14 @@ impl WmDetect {
             let mut state = lock(&self.state);
             let stream = state.stream.as_mut()?;
             let result = work(stream, &mut reports);
-            let (present, score, stats) = (stream.is_present(), stream.score(), stream.stats());
-            (
-                result,
-                Published {
-                    present,
-                    score,
-                    stats,
-                },
-            )
+            let mut news = Published {
+                present: stream.is_present(),
+                score: stream.score(),
+                payload: None,
+                stats: stream.stats(),
+            };
+            news.payload = reports.iter().rev().find_map(|r| r.get("payload").ok());
+            (result, news)
         };
         // No lock is held from here on: whoever hears of it may come back with a property or a query.
         self.publish(news);
@@ -110,8 +76,18 @@ impl WmDetect {
     }
 
     fn publish(&self, news: Published) {
-        let before = std::mem::replace(&mut *lock(&self.published), news);
-        if before.present != news.present {
+        let (appears, says) = {
+            let mut published = lock(&self.published);
+            let says = news.payload.is_some() && news.payload != published.payload;
+            let appears = news.present != published.present;
+            let payload = news.payload.or(published.payload.take());
+            *published = Published { payload, ..news };
+            (appears, says)
+        };
+        if says {
+            self.obj().notify("last-payload");
+        }
+        if appears {
             self.obj().notify("present");
         }
     }
@@ -145,6 +121,7 @@ impl WmDetect {
             .field("frames", stats.frames)
             .field("highest-score", stats.highest_score)
             .field("found", stats.found)
+            .field("payload-tries", stats.payload_tries)
             .field("threshold", stats.threshold)
             .field("hypotheses-per-hour", stats.hypotheses_per_hour)
             .field("speeds", u32::try_from(stats.speeds).unwrap_or(u32::MAX))
@@ -162,9 +139,8 @@ impl ObjectSubclass for WmDetect {
 impl ObjectImpl for WmDetect {
     fn properties() -> &'static [glib::ParamSpec] {
         static PROPERTIES: Lazy<Vec<glib::ParamSpec>> = Lazy::new(|| {
-            let mut properties = Shared::properties();
-            properties.extend(search_properties());
-            properties.extend(report_properties());
+            let mut properties = Settings::properties();
+            properties.extend(shown_properties());
             properties
         });
         &PROPERTIES
@@ -180,22 +156,8 @@ impl ObjectImpl for WmDetect {
             );
             return;
         }
-        let mut settings = lock(&self.settings);
-        match pspec.name() {
-            "clock-tolerance" => settings.clock_tolerance = time(value),
-            "utc-start" => settings.utc_start = value.get().expect("type checked upstream"),
-            "false-alarms-per-hour" => {
-                settings::set_number(&mut settings.false_alarms_per_hour, value);
-            }
-            "max-speed-deviation" => {
-                settings::set_number(&mut settings.max_speed_deviation, value);
-            }
-            "interval" => settings.interval = time(value),
-            "post-messages" => settings.post_messages = value.get().expect("type checked upstream"),
-            _ => settings.shared.set(value, pspec),
-        }
-        drop(settings);
-        if pspec.name() != "key" {
+        lock(&self.settings).set(value, pspec);
+        if !matches!(pspec.name(), "key" | "keys") {
             gst::info!(
                 CAT,
                 imp = self,
@@ -207,16 +169,11 @@ impl ObjectImpl for WmDetect {
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         match pspec.name() {
-            "clock-tolerance" => lock(&self.settings).clock_tolerance.nseconds().to_value(),
-            "utc-start" => lock(&self.settings).utc_start.to_value(),
-            "false-alarms-per-hour" => lock(&self.settings).false_alarms_per_hour.to_value(),
-            "max-speed-deviation" => lock(&self.settings).max_speed_deviation.to_value(),
-            "interval" => lock(&self.settings).interval.nseconds().to_value(),
-            "post-messages" => lock(&self.settings).post_messages.to_value(),
             "present" => lock(&self.published).present.to_value(),
             "score" => lock(&self.published).score.to_value(),
+            "last-payload" => lock(&self.published).payload.to_value(),
             "stats" => self.stats().to_value(),
-            _ => lock(&self.settings).shared.get(pspec),
+            _ => lock(&self.settings).get(pspec),
         }
     }
 
@@ -224,82 +181,6 @@ impl ObjectImpl for WmDetect {
         self.parent_constructed();
         self.obj().set_gap_aware(true);
     }
-}
-
-fn time(value: &glib::Value) -> gst::ClockTime {
-    gst::ClockTime::from_nseconds(value.get().expect("type checked upstream"))
-}
-
-fn search_properties() -> [glib::ParamSpec; 4] {
-    [
-        glib::ParamSpecUInt64::builder("clock-tolerance")
-            .nick("Clock tolerance")
-            .blurb("Time in ns by which the clock may be wrong, up to an hour (for row-clock=utc)")
-            .maximum(LARGEST_CLOCK_TOLERANCE.nseconds())
-            .default_value(DEFAULT_CLOCK_TOLERANCE.nseconds())
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecUInt64::builder("utc-start")
-            .nick("UTC of the start")
-            .blurb("Unix time in ns of the first frame of a recording (18446744073709551615 = by the clock)")
-            .default_value(DEFAULT_UTC_START)
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecDouble::builder("false-alarms-per-hour")
-            .nick("False alarms per hour")
-            .blurb("False alarms in an hour of unmarked audio that are acceptable (1e-4 = about one a year)")
-            .minimum(1e-12)
-            .maximum(3600.0)
-            .default_value(DEFAULT_FALSE_ALARMS_PER_HOUR)
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecDouble::builder("max-speed-deviation")
-            .nick("Largest speed deviation")
-            .blurb("How far the playing speed may be off, in percent (0 = not at all); more takes more CPU")
-            .minimum(0.0)
-            .maximum(6.0)
-            .default_value(DEFAULT_MAX_SPEED_DEVIATION)
-            .mutable_ready()
-            .build(),
-    ]
-}
-
-fn report_properties() -> [glib::ParamSpec; 5] {
-    [
-        glib::ParamSpecUInt64::builder("interval")
-            .nick("Interval")
-            .blurb("Time in ns after which it is reported again that the mark is present")
-            .minimum(SHORTEST_INTERVAL.nseconds())
-            .maximum(u64::MAX - 1)
-            .default_value(DEFAULT_INTERVAL.nseconds())
-            .mutable_playing()
-            .build(),
-        glib::ParamSpecBoolean::builder("post-messages")
-            .nick("Post messages")
-            .blurb("Whether to post an element message when the mark is found, present or lost")
-            .default_value(DEFAULT_POST_MESSAGES)
-            .mutable_playing()
-            .build(),
-        glib::ParamSpecBoolean::builder("present")
-            .nick("Present")
-            .blurb("Whether the mark is there now; notifies of changes")
-            .read_only()
-            .build(),
-        glib::ParamSpecDouble::builder("score")
-            .nick("Score")
-            .blurb("Latest score, with mean 0 and variance 1 on unmarked audio")
-            .minimum(f64::MIN)
-            .maximum(f64::MAX)
-            .read_only()
-            .build(),
-        glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
-            .nick("Statistics")
-            .blurb(
-                "Frames taken, highest score, times found, threshold, hypotheses per hour, speeds",
-            )
-            .read_only()
-            .build(),
-    ]
 }
 
 impl GstObjectImpl for WmDetect {}
@@ -333,13 +214,13 @@ impl BaseTransformImpl for WmDetect {
     const TRANSFORM_IP_ON_PASSTHROUGH: bool = true;
 
     fn start(&self) -> Result<(), gst::ErrorMessage> {
+        let settings = lock(&self.settings).clone();
         let Settings {
             shared,
             max_speed_deviation: deviation,
-            utc_start,
             ..
-        } = lock(&self.settings).clone();
-        if Carrier::from(shared.carrier) == Carrier::Noise && deviation > MAX_NOISE_DEVIATION {
+        } = &settings;
+        if Carrier::from(shared.carrier) == Carrier::Noise && *deviation > MAX_NOISE_DEVIATION {
             return Err(gst::error_msg!(
                 gst::LibraryError::Settings,
                 ("wmdetect cannot start: with carrier=noise, max-speed-deviation is at most \
@@ -347,12 +228,12 @@ impl BaseTransformImpl for WmDetect {
             ));
         }
         shared.check("wmdetect")?;
-        let key = shared.load_key("wmdetect")?;
-        let first = Some(utc_start).filter(|start| *start != DEFAULT_UTC_START);
+        let keys = settings.load_keys()?;
+        let first = settings.utc_start();
         let by_utc = shared.row_clock == WmRowClock::Utc;
         self.utc.start(by_utc.then(|| Mapping::of_recording(first)));
         *lock(&self.state) = State {
-            key: Some(key),
+            keys,
             ..State::default()
         };
         Ok(())
@@ -361,6 +242,7 @@ impl BaseTransformImpl for WmDetect {
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
         *lock(&self.state) = State::default();
         self.publish(Published::default());
+        lock(&self.published).payload = None;
         Ok(())
     }
 
@@ -441,15 +323,8 @@ impl AudioFilterImpl for WmDetect {
         };
         gst::debug!(CAT, imp = self, "Setting up for {config:?}");
         let mut state = lock(&self.state);
-        let State {
-            key: Some(key),
-            stream,
-            ..
-        } = &mut *state
-        else {
-            return Err(gst::loggable_error!(CAT, "Not started"));
-        };
-        let new = Stream::new(info, &config, key)
+        let State { keys, stream, .. } = &mut *state;
+        let new = Stream::new(info, &config, keys, settings.has_several_keys())
             .map_err(|error| gst::loggable_error!(CAT, "Cannot detect: {error}"))?;
         *stream = Some(new);
         Ok(())

@@ -76,6 +76,7 @@ use gst::glib;
 use gst::prelude::*;
 
 mod imp;
+mod settings;
 mod stream;
 
 glib::wrapper! {

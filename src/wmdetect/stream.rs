@@ -19,6 +19,8 @@ struct Run {
     clock: FrameClock,
     /// Nanoseconds of the row clock at the first frame, as the detector's own clock has it.
     position: u64,
+    /// Messages are to say which key they are about.
+    several: bool,
     /// The segment of the latest buffer: reports may come when the next one is here already.
     segment: Option<Segment>,
     /// What there was has been evaluated to its end.
@@ -32,6 +34,8 @@ pub(super) struct Stream {
     /// By how much its clock may be off before the search has to start afresh.
     clock_tolerance: gst::ClockTime,
     run: Option<Run>,
+    /// Messages are to say which key they are about.
+    several: bool,
     input: Vec<f32>,
 }
 
@@ -39,16 +43,18 @@ impl Stream {
     pub fn new(
         info: &gst_audio::AudioInfo,
         config: &DetectorConfig,
-        key: &Key,
+        keys: &[Key],
+        several: bool,
     ) -> Result<Self, ConfigError> {
         Ok(Stream {
             info: info.clone(),
             samples: Samples::new(info),
-            detector: Detector::new(config, std::slice::from_ref(key))?,
+            detector: Detector::new(config, keys)?,
             // The rows come from the mark, and only have to be among those that are searched.
             clock_tolerance: gst::ClockTime::from_seconds_f64(0.5 * config.clock_tolerance)
                 .max(TOLERANCE),
             run: None,
+            several,
             input: vec![0.0; CHUNK * config.channels],
         })
     }
@@ -89,6 +95,7 @@ impl Stream {
         let run = self.run.get_or_insert_with(|| {
             self.detector.reset(position.time);
             Run {
+                several: self.several,
                 clock: clock(),
                 position: position.time,
                 segment: None,
@@ -220,8 +227,10 @@ fn report(detection: &Detection, run: &Run) -> gst::Structure {
     };
     let timestamp = run.clock.time(detection.start);
     let segment = run.segment.as_ref();
+    let key_index = u32::try_from(detection.key_index).unwrap_or(u32::MAX);
     gst::Structure::builder("wmdetect")
         .field("state", state)
+        .field_if_some("key-index", run.several.then_some(key_index))
         .field("score", detection.score)
         .field("log10-p", detection.log10_p)
         .field("window", nanoseconds(detection.window))
@@ -231,6 +240,10 @@ fn report(detection: &Detection, run: &Run) -> gst::Structure {
             nanoseconds(detection.watermark_time) % nanoseconds(format::CYCLE),
         )
         .field_if_some("broadcast-time", detection.broadcast_time)
+        .field_if_some(
+            "payload",
+            detection.payload.map(|payload| payload.to_string()),
+        )
         .field_if_some("timestamp", timestamp)
         .field_if_some(
             "stream-time",
@@ -254,7 +267,7 @@ fn nanoseconds(seconds: f64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::watermark::{Carrier, RowClock};
+    use crate::watermark::{Carrier, Payload, RowClock};
 
     fn detection(state: DetectionState) -> Detection {
         Detection {
@@ -282,6 +295,7 @@ mod tests {
             clock: FrameClock::new(16_000, base),
             position: 0,
             segment: Some(segment),
+            several: false,
             finished: false,
         }
     }
@@ -320,6 +334,24 @@ mod tests {
     }
 
     #[test]
+    fn payload_and_key_are_told_where_there_are_any() {
+        let said = Detection {
+            key_index: 2,
+            payload: Some(Payload([0, 0xc0, 0xff, 0xee])),
+            ..detection(DetectionState::Present)
+        };
+        let s = report(&said, &run(None));
+        assert_eq!(s.get::<&str>("payload"), Ok("00c0ffee"));
+        assert!(!s.has_field("key-index"), "there is only one key");
+        let several = Run {
+            several: true,
+            ..run(None)
+        };
+        let s = report(&said, &several);
+        assert_eq!(s.get::<u32>("key-index"), Ok(2));
+    }
+
+    #[test]
     fn the_end_of_the_cycle_is_its_start() {
         let end = Detection {
             watermark_time: format::CYCLE - 1e-12,
@@ -345,7 +377,7 @@ mod tests {
             max_speed_deviation: 0.0,
             interval: 1.0,
         };
-        Stream::new(&info, &config, &Key::from_bytes([1; 32])).unwrap()
+        Stream::new(&info, &config, &[Key::from_bytes([1; 32])], false).unwrap()
     }
 
     /// Pushes a second of silence at `start` milliseconds, returns the frames taken since the last break.

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-use super::stream::{Following, Start, Stream};
+use super::settings::Settings;
+use super::stream::{Following, PayloadChange, Start, Stream};
 use crate::audio;
-use crate::settings::{self, Shared, WmRowClock, lock};
+use crate::settings::{self, WmRowClock, lock};
 use crate::utc::{Mapping, Position, Utc};
 use crate::watermark::{EmbedderConfig, Key};
 use gst::glib;
@@ -22,32 +23,6 @@ static CAT: Lazy<gst::DebugCategory> = Lazy::new(|| {
         Some("Audio watermark embedder"),
     )
 });
-
-const DEFAULT_STRENGTH: f64 = 0.0;
-const DEFAULT_ENABLED: bool = true;
-const DEFAULT_LOOKAHEAD: bool = true;
-const DEFAULT_UTC_OFFSET: i64 = 0;
-
-#[derive(Clone)]
-struct Settings {
-    shared: Shared,
-    strength: f64,
-    enabled: bool,
-    lookahead: bool,
-    utc_offset: i64,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Settings {
-            shared: Shared::default(),
-            strength: DEFAULT_STRENGTH,
-            enabled: DEFAULT_ENABLED,
-            lookahead: DEFAULT_LOOKAHEAD,
-            utc_offset: DEFAULT_UTC_OFFSET,
-        }
-    }
-}
 
 #[derive(Default)]
 struct State {
@@ -94,14 +69,16 @@ impl WmEmbed {
         buffer: &gst::BufferRef,
         following: Following,
         position: Position,
+        changes: &mut Vec<PayloadChange>,
     ) -> Result<Option<gst::Buffer>, gst::FlowError> {
-        let (strength, enabled) = {
+        let (strength, enabled, payload) = {
             let settings = lock(&self.settings);
-            (settings.strength, settings.enabled)
+            let payload = settings.payload().unwrap_or_default();
+            (settings.strength, settings.enabled, payload)
         };
         let mut state = lock(&self.state);
         let stream = state.stream.as_mut().ok_or(gst::FlowError::NotNegotiated)?;
-        stream.set(strength, enabled);
+        stream.set(strength, enabled, payload);
         let start = match following {
             Following::Continues if stream.is_running() => None,
             Following::Continues => Some(Start::with(buffer)),
@@ -117,7 +94,7 @@ impl WmEmbed {
             );
             stream.begin(&start, position.time);
         }
-        let output = stream.push(buffer)?;
+        let output = stream.push(buffer, changes)?;
         self.utc.count(stream.position_after());
         Ok(output)
     }
@@ -145,6 +122,47 @@ impl WmEmbed {
         Ok(following)
     }
 
+    /// Tells where the mark begins to say something else. No lock is held: who hears of it may set a property.
+    fn post_changes(&self, changes: Vec<PayloadChange>, segment: Option<&Segment>) {
+        let obj = self.obj();
+        for change in changes {
+            let payload = change.payload.map(|payload| payload.to_string());
+            let report = gst::Structure::builder("wmembed")
+                .field("payload", payload.unwrap_or_default())
+                .field_if_some("timestamp", change.time)
+                .field_if_some(
+                    "stream-time",
+                    segment.and_then(|s| s.to_stream_time(change.time)),
+                )
+                .field_if_some(
+                    "running-time",
+                    segment.and_then(|s| s.to_running_time(change.time)),
+                )
+                .build();
+            gst::debug!(CAT, imp = self, "Posting {report}");
+            let _ = obj.post_message(gst::message::Element::builder(report).src(&*obj).build());
+        }
+    }
+
+    /// Refuses a payload that is none while playing; before that, starting fails.
+    fn accepts_payload(&self, value: &glib::Value) -> bool {
+        if self.obj().current_state() <= gst::State::Ready {
+            return true;
+        }
+        let text: Option<String> = value.get().expect("type checked upstream");
+        let mut settings = lock(&self.settings).clone();
+        settings.payload = text.unwrap_or_default();
+        let Err(message) = settings.check_payload() else {
+            return true;
+        };
+        gst::element_imp_warning!(
+            self,
+            gst::LibraryError::Settings,
+            ("wmembed keeps the payload that it has: {message}")
+        );
+        false
+    }
+
     fn set_latency(&self, latency: gst::ClockTime) {
         if self.latency.swap(latency.nseconds(), Ordering::SeqCst) == latency.nseconds() {
             return;
@@ -155,6 +173,8 @@ impl WmEmbed {
         let _ = obj.post_message(gst::message::Latency::builder().src(&*obj).build());
     }
 }
+
+type Segment = gst::FormattedSegment<gst::ClockTime>;
 
 #[glib::object_subclass]
 impl ObjectSubclass for WmEmbed {
@@ -167,38 +187,8 @@ impl ObjectSubclass for WmEmbed {
 impl ObjectImpl for WmEmbed {
     fn properties() -> &'static [glib::ParamSpec] {
         static PROPERTIES: Lazy<Vec<glib::ParamSpec>> = Lazy::new(|| {
-            let mut properties = Shared::properties();
-            properties.extend([
-                glib::ParamSpecDouble::builder("strength")
-                    .nick("Strength")
-                    .blurb("Strength of the mark in dB (0 = the transparent default)")
-                    .minimum(-24.0)
-                    .maximum(24.0)
-                    .default_value(DEFAULT_STRENGTH)
-                    .controllable()
-                    .mutable_playing()
-                    .build(),
-                glib::ParamSpecBoolean::builder("enabled")
-                    .nick("Enabled")
-                    .blurb("Whether to mark (false = every byte stays as it is)")
-                    .default_value(DEFAULT_ENABLED)
-                    .controllable()
-                    .mutable_playing()
-                    .build(),
-                glib::ParamSpecBoolean::builder("lookahead")
-                    .nick("Look-ahead")
-                    .blurb(
-                        "Use the programme 160 ms later too: a stronger mark, 288 ms more latency",
-                    )
-                    .default_value(DEFAULT_LOOKAHEAD)
-                    .mutable_ready()
-                    .build(),
-                glib::ParamSpecInt64::builder("utc-offset")
-                    .nick("UTC offset")
-                    .blurb("Time in ns that is added to the time of day (for row-clock=utc)")
-                    .default_value(DEFAULT_UTC_OFFSET)
-                    .mutable_ready()
-                    .build(),
+            let mut properties = Settings::properties();
+            properties.push(
                 glib::ParamSpecUInt64::builder("latency")
                     .nick("Latency")
                     .blurb(
@@ -206,7 +196,7 @@ impl ObjectImpl for WmEmbed {
                     )
                     .read_only()
                     .build(),
-            ]);
+            );
             properties
         });
         &PROPERTIES
@@ -222,15 +212,10 @@ impl ObjectImpl for WmEmbed {
             );
             return;
         }
-        let mut settings = lock(&self.settings);
-        match pspec.name() {
-            "strength" => settings::set_number(&mut settings.strength, value),
-            "enabled" => settings.enabled = value.get().expect("type checked upstream"),
-            "lookahead" => settings.lookahead = value.get().expect("type checked upstream"),
-            "utc-offset" => settings.utc_offset = value.get().expect("type checked upstream"),
-            _ => settings.shared.set(value, pspec),
+        if pspec.name() == "payload" && !self.accepts_payload(value) {
+            return;
         }
-        drop(settings);
+        lock(&self.settings).set(value, pspec);
         if pspec.name() != "key" {
             gst::info!(
                 CAT,
@@ -242,14 +227,9 @@ impl ObjectImpl for WmEmbed {
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
-        let settings = lock(&self.settings);
         match pspec.name() {
-            "strength" => settings.strength.to_value(),
-            "enabled" => settings.enabled.to_value(),
-            "lookahead" => settings.lookahead.to_value(),
-            "utc-offset" => settings.utc_offset.to_value(),
             "latency" => self.latency.load(Ordering::SeqCst).to_value(),
-            _ => settings.shared.get(pspec),
+            _ => lock(&self.settings).get(pspec),
         }
     }
 
@@ -292,10 +272,16 @@ impl BaseTransformImpl for WmEmbed {
     const TRANSFORM_IP_ON_PASSTHROUGH: bool = false;
 
     fn start(&self) -> Result<(), gst::ErrorMessage> {
-        let (shared, utc_offset) = {
-            let settings = lock(&self.settings);
-            (settings.shared.clone(), settings.utc_offset)
-        };
+        let settings = lock(&self.settings).clone();
+        settings.check_payload().map_err(|message| {
+            gst::error_msg!(
+                gst::LibraryError::Settings,
+                ("wmembed cannot start: {message}")
+            )
+        })?;
+        let Settings {
+            shared, utc_offset, ..
+        } = settings;
         shared.check("wmembed")?;
         let key = shared.load_key("wmembed")?;
         let by_utc = shared.row_clock == WmRowClock::Utc;
@@ -335,7 +321,9 @@ impl BaseTransformImpl for WmEmbed {
             .position(&*self.obj(), &buffer, segment)
             .unwrap_or_else(|| Position::by_stream_time(stream_time));
         let following = self.arrange_for(&buffer, &position)?;
-        let output = self.embed(&buffer, following, position)?;
+        let mut changes = Vec::new();
+        let output = self.embed(&buffer, following, position, &mut changes)?;
+        self.post_changes(changes, segment);
         Ok(output.map_or(
             GenerateOutputSuccess::NoOutput,
             GenerateOutputSuccess::Buffer,

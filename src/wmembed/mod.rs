@@ -55,6 +55,7 @@ use gst::glib;
 use gst::prelude::*;
 
 mod imp;
+mod settings;
 mod stream;
 
 glib::wrapper! {

@@ -6,7 +6,7 @@
 use crate::audio::{self, CHUNK, Samples};
 use crate::clock::{Arrival, FrameClock, TOLERANCE};
 use crate::utc::Position;
-use crate::watermark::{ConfigError, Embedder, EmbedderConfig, Key};
+use crate::watermark::{ConfigError, Embedder, EmbedderConfig, Key, Payload};
 use gst::prelude::*;
 use std::collections::VecDeque;
 use std::io::Read;
@@ -68,6 +68,13 @@ struct Run {
     latest: usize,
 }
 
+/// From a moment on the mark says something else.
+pub(super) struct PayloadChange {
+    /// Timestamp of that moment, if there are any.
+    pub time: Option<gst::ClockTime>,
+    pub payload: Option<Payload>,
+}
+
 pub(super) struct Stream {
     info: gst_audio::AudioInfo,
     samples: Samples,
@@ -109,7 +116,8 @@ impl Stream {
         gst::ClockTime::from_nseconds(time.unwrap_or(0))
     }
 
-    pub fn set(&mut self, strength: f64, enabled: bool) {
+    pub fn set(&mut self, strength: f64, enabled: bool, payload: Option<Payload>) {
+        self.embedder.set_payload(payload);
         self.embedder.set_strength(strength);
         self.embedder.set_enabled(enabled);
     }
@@ -168,7 +176,12 @@ impl Stream {
     }
 
     /// Takes a buffer of the run, gives the frames whose mark is complete.
-    pub fn push(&mut self, buffer: &gst::BufferRef) -> Result<Option<gst::Buffer>, gst::FlowError> {
+    /// Adds to `changes` where the mark says something else from.
+    pub fn push(
+        &mut self,
+        buffer: &gst::BufferRef,
+        changes: &mut Vec<PayloadChange>,
+    ) -> Result<Option<gst::Buffer>, gst::FlowError> {
         let map = buffer.map_readable().map_err(|_| gst::FlowError::Error)?;
         let frames = map.len() / self.info.bpf() as usize;
         let Some(run) = self.run.as_mut() else {
@@ -185,7 +198,14 @@ impl Stream {
         });
         // The content of a gap does not count, so the core need not see it.
         let audible = !flags.contains(gst::BufferFlags::GAP);
-        self.advance(frames, Some(&map), audible)
+        let output = self.advance(frames, Some(&map), audible);
+        if let (Some(run), Some((frame, payload))) =
+            (&self.run, self.embedder.take_payload_change())
+        {
+            let time = run.clock.time(frame);
+            changes.push(PayloadChange { time, payload });
+        }
+        output
     }
 
     /// Gives all that is held, in pieces of the size of the latest buffer, and ends the run.

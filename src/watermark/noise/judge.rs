@@ -122,6 +122,7 @@ impl NoiseJudge {
             speeds: self.form.speeds(),
             highest_score: self.highest.max(self.search.highest()),
             found: self.found,
+            payload_tries: 0,
         }
     }
 

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The settings of `wmdetect`.
+
+use crate::settings::{self, Shared};
+use crate::watermark::Key;
+use gst::glib;
+use gst::prelude::*;
+
+const DEFAULT_CLOCK_TOLERANCE: gst::ClockTime = gst::ClockTime::from_seconds(120);
+/// Each second of it is ten more rows to search.
+const LARGEST_CLOCK_TOLERANCE: gst::ClockTime = gst::ClockTime::from_seconds(3600);
+/// Not known.
+const DEFAULT_UTC_START: u64 = u64::MAX;
+const DEFAULT_FALSE_ALARMS_PER_HOUR: f64 = 1e-4;
+const DEFAULT_MAX_SPEED_DEVIATION: f64 = 0.1;
+const DEFAULT_INTERVAL: gst::ClockTime = gst::ClockTime::SECOND;
+const SHORTEST_INTERVAL: gst::ClockTime = gst::ClockTime::from_mseconds(100);
+const DEFAULT_POST_MESSAGES: bool = true;
+
+#[derive(Clone)]
+pub(super) struct Settings {
+    pub shared: Shared,
+    /// Several keys, instead of the one of [`Shared`].
+    keys: Vec<String>,
+    pub clock_tolerance: gst::ClockTime,
+    utc_start: u64,
+    pub false_alarms_per_hour: f64,
+    pub max_speed_deviation: f64,
+    pub interval: gst::ClockTime,
+    pub post_messages: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            shared: Shared::default(),
+            keys: Vec::new(),
+            clock_tolerance: DEFAULT_CLOCK_TOLERANCE,
+            utc_start: DEFAULT_UTC_START,
+            false_alarms_per_hour: DEFAULT_FALSE_ALARMS_PER_HOUR,
+            max_speed_deviation: DEFAULT_MAX_SPEED_DEVIATION,
+            interval: DEFAULT_INTERVAL,
+            post_messages: DEFAULT_POST_MESSAGES,
+        }
+    }
+}
+
+impl Settings {
+    pub fn properties() -> Vec<glib::ParamSpec> {
+        let mut properties = Shared::properties();
+        properties.push(
+            gst::ParamSpecArray::builder("keys")
+                .nick("Keys")
+                .blurb("Keys to listen for, several at once, each as in the property key (instead of key and key-file)")
+                .element_spec(&glib::ParamSpecString::builder("key").write_only().build())
+                .write_only()
+                .mutable_ready()
+                .build(),
+        );
+        properties.extend(search_properties());
+        properties.extend(report_properties());
+        properties
+    }
+
+    /// Takes the value of one of [`Settings::properties`].
+    pub fn set(&mut self, value: &glib::Value, pspec: &glib::ParamSpec) {
+        match pspec.name() {
+            "keys" => self.keys = texts(value),
+            "clock-tolerance" => self.clock_tolerance = time(value),
+            "utc-start" => self.utc_start = value.get().expect("type checked upstream"),
+            "false-alarms-per-hour" => settings::set_number(&mut self.false_alarms_per_hour, value),
+            "max-speed-deviation" => settings::set_number(&mut self.max_speed_deviation, value),
+            "interval" => self.interval = time(value),
+            "post-messages" => self.post_messages = value.get().expect("type checked upstream"),
+            _ => self.shared.set(value, pspec),
+        }
+    }
+
+    /// The value of one of [`Settings::properties`].
+    pub fn get(&self, pspec: &glib::ParamSpec) -> glib::Value {
+        match pspec.name() {
+            "clock-tolerance" => self.clock_tolerance.nseconds().to_value(),
+            "utc-start" => self.utc_start.to_value(),
+            "false-alarms-per-hour" => self.false_alarms_per_hour.to_value(),
+            "max-speed-deviation" => self.max_speed_deviation.to_value(),
+            "interval" => self.interval.nseconds().to_value(),
+            "post-messages" => self.post_messages.to_value(),
+            _ => self.shared.get(pspec),
+        }
+    }
+
+    /// Unix time of the first frame of a recording, in nanoseconds, if it is known.
+    pub fn utc_start(&self) -> Option<u64> {
+        Some(self.utc_start).filter(|start| *start != DEFAULT_UTC_START)
+    }
+
+    /// Whether messages say which key they are about.
+    pub fn has_several_keys(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
+    /// The keys to listen for, or what to tell the user. Stretching a passphrase takes some 30 ms.
+    pub fn load_keys(&self) -> Result<Vec<Key>, gst::ErrorMessage> {
+        if self.keys.is_empty() {
+            return Ok(vec![self.shared.load_key("wmdetect")?]);
+        }
+        if self.shared.has_key() {
+            return Err(gst::error_msg!(
+                gst::LibraryError::Settings,
+                ("wmdetect has the property keys and another key: set only one of the properties \
+                     keys, key and key-file")
+            ));
+        }
+        let keys = self.keys.iter().enumerate().map(|(index, text)| {
+            Key::parse(text).map_err(|error| {
+                gst::error_msg!(
+                    gst::LibraryError::Settings,
+                    ("wmdetect cannot use number {index} of the property keys: {error}")
+                )
+            })
+        });
+        keys.collect()
+    }
+}
+
+fn texts(value: &glib::Value) -> Vec<String> {
+    let array: gst::ArrayRef = value.get().expect("type checked upstream");
+    let texts = array.iter().map(|text| text.get::<Option<String>>());
+    // What is no string, or none, counts as empty, which is an error when the keys are loaded.
+    texts
+        .map(|text| text.ok().flatten().unwrap_or_default())
+        .collect()
+}
+
+fn time(value: &glib::Value) -> gst::ClockTime {
+    gst::ClockTime::from_nseconds(value.get().expect("type checked upstream"))
+}
+
+fn search_properties() -> [glib::ParamSpec; 4] {
+    [
+        glib::ParamSpecUInt64::builder("clock-tolerance")
+            .nick("Clock tolerance")
+            .blurb("Time in ns by which the clock may be wrong, up to an hour (for row-clock=utc)")
+            .maximum(LARGEST_CLOCK_TOLERANCE.nseconds())
+            .default_value(DEFAULT_CLOCK_TOLERANCE.nseconds())
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt64::builder("utc-start")
+            .nick("UTC of the start")
+            .blurb("Unix time in ns of the first frame of a recording (18446744073709551615 = by the clock)")
+            .default_value(DEFAULT_UTC_START)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecDouble::builder("false-alarms-per-hour")
+            .nick("False alarms per hour")
+            .blurb("False alarms in an hour of unmarked audio that are acceptable (1e-4 = about one a year)")
+            .minimum(1e-12)
+            .maximum(3600.0)
+            .default_value(DEFAULT_FALSE_ALARMS_PER_HOUR)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecDouble::builder("max-speed-deviation")
+            .nick("Largest speed deviation")
+            .blurb("How far the playing speed may be off, in percent (0 = not at all); more takes more CPU")
+            .minimum(0.0)
+            .maximum(6.0)
+            .default_value(DEFAULT_MAX_SPEED_DEVIATION)
+            .mutable_ready()
+            .build(),
+    ]
+}
+
+fn report_properties() -> [glib::ParamSpec; 2] {
+    [
+        glib::ParamSpecUInt64::builder("interval")
+            .nick("Interval")
+            .blurb("Time in ns after which it is reported again that the mark is present")
+            .minimum(SHORTEST_INTERVAL.nseconds())
+            .maximum(u64::MAX - 1)
+            .default_value(DEFAULT_INTERVAL.nseconds())
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecBoolean::builder("post-messages")
+            .nick("Post messages")
+            .blurb("Whether to post an element message when the mark is found, present or lost")
+            .default_value(DEFAULT_POST_MESSAGES)
+            .mutable_playing()
+            .build(),
+    ]
+}
+
+/// What can be read only: what the element knows at the moment.
+pub(super) fn shown_properties() -> [glib::ParamSpec; 4] {
+    [
+        glib::ParamSpecBoolean::builder("present")
+            .nick("Present")
+            .blurb("Whether the mark is there now; notifies of changes")
+            .read_only()
+            .build(),
+        glib::ParamSpecDouble::builder("score")
+            .nick("Score")
+            .blurb("Latest score, with mean 0 and variance 1 on unmarked audio")
+            .minimum(f64::MIN)
+            .maximum(f64::MAX)
+            .read_only()
+            .build(),
+        glib::ParamSpecString::builder("last-payload")
+            .nick("Last payload")
+            .blurb("The latest payload that was read, as 8 hex digits (NULL = none since the start); notifies of changes")
+            .read_only()
+            .build(),
+        glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
+            .nick("Statistics")
+            .blurb("Figures about the search, see the documentation")
+            .read_only()
+            .build(),
+    ]
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The settings of `wmembed`.
+
+use crate::settings::{self, Shared, WmCarrier};
+use crate::watermark::{ConfigError, Payload, PayloadError};
+use gst::glib;
+use gst::prelude::*;
+
+const DEFAULT_STRENGTH: f64 = 0.0;
+const DEFAULT_ENABLED: bool = true;
+const DEFAULT_LOOKAHEAD: bool = true;
+const DEFAULT_UTC_OFFSET: i64 = 0;
+
+#[derive(Clone)]
+pub(super) struct Settings {
+    pub shared: Shared,
+    pub strength: f64,
+    pub enabled: bool,
+    pub lookahead: bool,
+    pub utc_offset: i64,
+    /// As it was set; in a running element it is one.
+    pub payload: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            shared: Shared::default(),
+            strength: DEFAULT_STRENGTH,
+            enabled: DEFAULT_ENABLED,
+            lookahead: DEFAULT_LOOKAHEAD,
+            utc_offset: DEFAULT_UTC_OFFSET,
+            payload: String::new(),
+        }
+    }
+}
+
+impl Settings {
+    pub fn properties() -> Vec<glib::ParamSpec> {
+        let mut properties = Shared::properties();
+        properties.extend([
+                glib::ParamSpecDouble::builder("strength")
+                    .nick("Strength")
+                    .blurb("Strength of the mark in dB (0 = the transparent default)")
+                    .minimum(-24.0)
+                    .maximum(24.0)
+                    .default_value(DEFAULT_STRENGTH)
+                    .controllable()
+                    .mutable_playing()
+                    .build(),
+                glib::ParamSpecBoolean::builder("enabled")
+                    .nick("Enabled")
+                    .blurb("Whether to mark (false = every byte stays as it is)")
+                    .default_value(DEFAULT_ENABLED)
+                    .controllable()
+                    .mutable_playing()
+                    .build(),
+                glib::ParamSpecBoolean::builder("lookahead")
+                    .nick("Look-ahead")
+                    .blurb(
+                        "Use the programme 160 ms later too: a stronger mark, 288 ms more latency",
+                    )
+                    .default_value(DEFAULT_LOOKAHEAD)
+                    .mutable_ready()
+                    .build(),
+                glib::ParamSpecInt64::builder("utc-offset")
+                    .nick("UTC offset")
+                    .blurb("Time in ns that is added to the time of day (for row-clock=utc)")
+                    .default_value(DEFAULT_UTC_OFFSET)
+                    .mutable_ready()
+                    .build(),
+                glib::ParamSpecString::builder("payload")
+                    .nick("Payload")
+                    .blurb("What the mark says, 4 bytes as 8 hex digits (empty = nothing, a stronger mark)")
+                    .default_value(Some(""))
+                    .mutable_playing()
+                    .build(),
+            ]);
+        properties
+    }
+
+    /// Takes the value of one of [`Settings::properties`].
+    pub fn set(&mut self, value: &glib::Value, pspec: &glib::ParamSpec) {
+        match pspec.name() {
+            "strength" => settings::set_number(&mut self.strength, value),
+            "enabled" => self.enabled = value.get().expect("type checked upstream"),
+            "lookahead" => self.lookahead = value.get().expect("type checked upstream"),
+            "utc-offset" => self.utc_offset = value.get().expect("type checked upstream"),
+            "payload" => {
+                let text: Option<String> = value.get().expect("type checked upstream");
+                self.payload = text.unwrap_or_default();
+            }
+            _ => self.shared.set(value, pspec),
+        }
+    }
+
+    /// The value of one of [`Settings::properties`].
+    pub fn get(&self, pspec: &glib::ParamSpec) -> glib::Value {
+        match pspec.name() {
+            "strength" => self.strength.to_value(),
+            "enabled" => self.enabled.to_value(),
+            "lookahead" => self.lookahead.to_value(),
+            "utc-offset" => self.utc_offset.to_value(),
+            "payload" => self.payload.to_value(),
+            _ => self.shared.get(pspec),
+        }
+    }
+
+    /// The payload, none if it is empty.
+    pub fn payload(&self) -> Result<Option<Payload>, PayloadError> {
+        match &self.payload[..] {
+            "" => Ok(None),
+            text => text.parse().map(Some),
+        }
+    }
+
+    /// What is wrong with the payload, as it was set.
+    pub fn check_payload(&self) -> Result<(), String> {
+        match self.payload() {
+            Err(error) => Err(format!("\"{}\" is no payload: {error}", self.payload)),
+            Ok(Some(_)) if self.shared.carrier == WmCarrier::Noise => {
+                Err(ConfigError::NoiseWithPayload.to_string())
+            }
+            Ok(_) => Ok(()),
+        }
+    }
+}
