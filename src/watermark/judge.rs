@@ -12,6 +12,7 @@ use super::reader::silence_odd;
 use super::rows::KeyRows;
 use super::search::Search;
 use super::stretch::Beginning;
+use super::sweep::{SIDE_BY_SIDE, Sweep, TILE};
 use super::thresholds::Thresholds;
 use super::tracker::{Tracked, Tracker, rows_at};
 
@@ -34,6 +35,8 @@ pub struct Judge {
     clock: LocalClock,
     signs: Signs,
     search: Search,
+    /// If there are too many rows to search them side by side.
+    sweep: Option<Sweep>,
     tracker: Tracker,
     tracked: Option<Tracked>,
     /// A find whose beginning is yet to be looked for; it is reported then, unless the mark has only moved.
@@ -67,11 +70,14 @@ impl Judge {
         heard: &Heard,
     ) -> Option<Self> {
         let key = keys.get(key_index)?;
-        let rows = KeyRows::new(key.signs(), config.row_clock, config.clock_tolerance);
+        let (searched, ahead) = KeyRows::around(config.row_clock, config.clock_tolerance);
         let speeds = heard.maps.len();
+        let sweep = (searched > SIDE_BY_SIDE).then(|| Sweep::new(searched, ahead, speeds * CHIPS));
+        let side_by_side = if sweep.is_some() { TILE } else { searched };
+        let rows = KeyRows::new(key.signs(), config.row_clock, side_by_side, ahead);
         let thresholds = Thresholds::new(
             keys.len(),
-            rows.len(),
+            searched.next_multiple_of(side_by_side),
             speeds,
             speeds / 2,
             config.false_alarms_per_hour,
@@ -83,6 +89,7 @@ impl Judge {
             clock: LocalClock { first_row: 0 },
             signs: key.signs(),
             search: Search::new(rows, speeds, thresholds),
+            sweep,
             tracker: Tracker::new(key, config.row_clock),
             tracked: None,
             pending: None,
@@ -102,6 +109,9 @@ impl Judge {
             RowClock::Utc => (nanoseconds / ROW_NANOSECONDS) as i64,
         };
         self.search.reset(self.clock);
+        if let Some(sweep) = &mut self.sweep {
+            sweep.reset(self.clock);
+        }
         self.tracked = None;
         self.pending = None;
         self.searching = true;
@@ -159,7 +169,12 @@ impl Judge {
         }
         if self.searching {
             heard.make_all_chips();
-            if let Some(found) = self.search.push(heard.now, heard.all_chips(), &heard.maps) {
+            let (seconds, chips, maps) = (heard.now, heard.all_chips(), &heard.maps[..]);
+            let found = match &mut self.sweep {
+                None => self.search.push(seconds, chips, maps),
+                Some(sweep) => sweep.push(&mut self.search, seconds, chips, maps),
+            };
+            if let Some(found) = found {
                 self.follow(found, heard);
             }
         }
@@ -195,10 +210,14 @@ impl Judge {
 
     /// Tests what the latest slot left untested, and reports what was kept back in order to know more.
     pub fn finish(&mut self, heard: &mut Heard, report: &mut dyn FnMut(&Detection)) {
-        if self.searching
-            && let Some(found) = self.search.finish()
-        {
-            self.follow(found, heard);
+        if self.searching {
+            let found = match &mut self.sweep {
+                None => self.search.finish(),
+                Some(sweep) => sweep.finish(&mut self.search, &heard.maps),
+            };
+            if let Some(found) = found {
+                self.follow(found, heard);
+            }
         }
         self.announce(true, heard, report);
         if self.is_present() && self.tracker.read_row() {
@@ -231,6 +250,9 @@ impl Judge {
     fn search_afresh(&mut self) {
         self.highest = self.highest.max(self.search.highest());
         self.search.forget();
+        if let Some(sweep) = &mut self.sweep {
+            sweep.forget();
+        }
     }
 
     /// Follows what the search has found with the latest slot.

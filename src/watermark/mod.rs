@@ -37,6 +37,7 @@ mod stretch;
 // For a measurement, `make unmarked`.
 #[doc(hidden)]
 pub mod survey;
+mod sweep;
 mod thresholds;
 mod tracker;
 mod weighting;

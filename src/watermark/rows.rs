@@ -19,13 +19,8 @@ pub struct KeyRows {
 }
 
 impl KeyRows {
-    /// The rows that a clock which may be wrong by `clock_tolerance` seconds leaves.
-    pub fn new(signs: Signs, row_clock: RowClock, clock_tolerance: f64) -> Self {
-        let ahead = (clock_tolerance / ROW).ceil() as i64 + 1;
-        let rows = match row_clock {
-            RowClock::Stream => ROWS,
-            RowClock::Utc => (2 * ahead as usize + 2).next_multiple_of(LANES),
-        };
+    /// `rows` rows, of which those of [`RowClock::Utc`] end `ahead` of the clock.
+    pub fn new(signs: Signs, row_clock: RowClock, rows: usize, ahead: i64) -> Self {
         let mut key_rows = KeyRows {
             signs,
             row_clock,
@@ -37,6 +32,21 @@ impl KeyRows {
             (0..ROWS as u64).for_each(|row| key_rows.load(row));
         }
         key_rows
+    }
+
+    /// Rows that a clock which may be wrong by `clock_tolerance` seconds leaves, and how many of them are ahead of it.
+    pub fn around(row_clock: RowClock, clock_tolerance: f64) -> (usize, i64) {
+        let ahead = (clock_tolerance / ROW).ceil() as i64 + 1;
+        match row_clock {
+            RowClock::Stream => (ROWS, 0),
+            RowClock::Utc => ((2 * ahead as usize + 2).next_multiple_of(LANES), ahead),
+        }
+    }
+
+    /// The newest row lies so many rows ahead of the clock from now on.
+    pub fn set_ahead(&mut self, ahead: i64) {
+        self.ahead = ahead;
+        self.newest = None;
     }
 
     /// Rows of the matrix.
@@ -90,7 +100,10 @@ mod tests {
     #[test]
     fn utc_rows_are_those_around_the_clock() {
         let signs = Key::from_bytes([0; 32]).signs();
-        let mut rows = KeyRows::new(signs, RowClock::Utc, 1.0);
+        let mut rows = {
+            let (rows, ahead) = KeyRows::around(RowClock::Utc, 1.0);
+            KeyRows::new(signs, RowClock::Utc, rows, ahead)
+        };
         let clock = LocalClock {
             first_row: 8_000_000_000,
         };

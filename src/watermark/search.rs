@@ -81,6 +81,14 @@ impl Search {
         self.rows.reset();
     }
 
+    /// Forgets all evidence, and searches the rows that end `ahead` of the clock from now on.
+    pub fn start_tile(&mut self, clock: LocalClock, ahead: i64) {
+        let highest = self.highest;
+        self.reset(clock);
+        self.rows.set_ahead(ahead);
+        self.highest = highest;
+    }
+
     /// Forgets all evidence.
     pub fn forget(&mut self) {
         self.evidence.iter_mut().for_each(Evidence::reset);
@@ -188,6 +196,13 @@ impl Search {
         };
         let rows = self.rows.len();
         (energy, speed * rows..(speed + 1) * rows)
+    }
+
+    /// The best place above the threshold of all that has been tested.
+    pub fn place_best(&mut self) -> Option<Candidate> {
+        let mut best = Best::default();
+        self.compare_all(true, &mut best);
+        self.place(best)
     }
 
     /// Tests the rows under way, because nothing follows.
@@ -338,7 +353,10 @@ mod tests {
             let mut correlator = Correlator::new(rate, 0.06, rate as usize);
             let maps = [0.94, 0.9998, 1.0, 1.0002, 1.06]
                 .map(|speed| SpeedMap::new(speed, rate, &correlator));
-            let rows = KeyRows::new(Key::from_bytes([1; 32]).signs(), RowClock::Utc, 0.0);
+            let rows = {
+                let (rows, ahead) = KeyRows::around(RowClock::Utc, 0.0);
+                KeyRows::new(Key::from_bytes([1; 32]).signs(), RowClock::Utc, rows, ahead)
+            };
             let thresholds = Thresholds::new(1, rows.len(), maps.len(), 2, 1e-4);
             let mut search = Search::new(rows, maps.len(), thresholds);
             let mut chips = vec![0.0; maps.len() * CHIPS];

@@ -123,7 +123,10 @@ impl RecentSlots {
         let first = middle(0) - FIRST_SLOT;
         let last = middle(len - 1) - LATEST_BEGINNING;
         let mut best = (f32::NEG_INFINITY, 0.0, 0);
-        for (place, scores) in self.scores.iter().enumerate() {
+        // Where the search found it first: in silence all places are as good.
+        let others = (0..PLACES).filter(|place| *place as i64 != REACH);
+        for place in std::iter::once(REACH as usize).chain(others) {
+            let scores = &self.scores[place];
             let (most, seconds) = self.change.most_likely(&scores[..len], middle, first..last);
             if most > best.0 {
                 best = (most, seconds, place as i64 - REACH);

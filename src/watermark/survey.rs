@@ -6,7 +6,7 @@
 use super::candidate::{Best, LocalClock};
 use super::correlation::{Correlator, Slot, SpeedMap};
 use super::downmix::Downmix;
-use super::format::{CHIPS, ConfigError, RowClock, check_stream};
+use super::format::{CHIPS, ConfigError, ROWS, RowClock, check_stream};
 use super::key::Key;
 use super::rows::KeyRows;
 use super::search::Search;
@@ -113,7 +113,7 @@ impl Survey {
             maps, slots, chips, ..
         } = &self.kept;
         let speeds = maps.len();
-        let rows = KeyRows::new(key.signs(), RowClock::Stream, 0.0);
+        let rows = KeyRows::new(key.signs(), RowClock::Stream, ROWS, 0);
         let thresholds = Thresholds::new(1, rows.len(), speeds, speeds / 2, MOST_ALARMS);
         let mut search = Search::new(rows, speeds, thresholds);
         search.reset(LocalClock { first_row: 0 });

@@ -8,7 +8,7 @@ use gst::prelude::*;
 
 const DEFAULT_CLOCK_TOLERANCE: gst::ClockTime = gst::ClockTime::from_seconds(120);
 /// Each second of it is ten more rows to search.
-const LARGEST_CLOCK_TOLERANCE: gst::ClockTime = gst::ClockTime::from_seconds(3600);
+const LARGEST_CLOCK_TOLERANCE: gst::ClockTime = gst::ClockTime::from_seconds(86_400);
 /// Not known.
 const DEFAULT_UTC_START: u64 = u64::MAX;
 const DEFAULT_FALSE_ALARMS_PER_HOUR: f64 = 1e-4;
@@ -140,7 +140,7 @@ fn search_properties() -> [glib::ParamSpec; 4] {
     [
         glib::ParamSpecUInt64::builder("clock-tolerance")
             .nick("Clock tolerance")
-            .blurb("Time in ns by which the clock may be wrong, up to an hour (for row-clock=utc)")
+            .blurb("Time in ns by which the clock may be wrong, up to a day (for row-clock=utc)")
             .maximum(LARGEST_CLOCK_TOLERANCE.nseconds())
             .default_value(DEFAULT_CLOCK_TOLERANCE.nseconds())
             .mutable_ready()

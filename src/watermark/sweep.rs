@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A search over more rows than can be followed side by side: hours of them, if nobody knows when a recording was made.
+//!
+//! Evidence for each row takes 7 KB with the default speeds, so for two days it would take 6 GB. Audio takes less: pieces of 10 s
+//! are kept instead, and the rows are searched a tile at a time, each as if the piece were all there is. That takes as long
+//! as to search all of them at once, and a mark is found up to 20 s later. While one piece is collected the one before is searched,
+//! bit by bit, so that a live stream is not held up as long as the machine is fast enough.
+//!
+//! In [`super::bound`] each piece is an excerpt, so no more is tested than is counted.
+
+use super::candidate::{Candidate, LocalClock};
+use super::correlation::{SLOT, SpeedMap};
+use super::search::Search;
+
+/// Slots of a piece.
+const PIECE: usize = (10.0 / SLOT) as usize;
+/// Rows of a tile: their evidence is read over and over, so it should not be much larger than the caches.
+pub const TILE: usize = 1024;
+/// Rows up to which all are searched side by side: 13 minutes on either side of the clock, 60 MB with the default speeds.
+pub const SIDE_BY_SIDE: usize = 8 * TILE;
+
+/// Slots, and their chips at each speed.
+struct Piece {
+    seconds: Vec<f64>,
+    chips: Vec<f32>,
+}
+
+impl Piece {
+    fn new(chips: usize) -> Self {
+        Piece {
+            seconds: Vec::with_capacity(PIECE),
+            chips: Vec::with_capacity(PIECE * chips),
+        }
+    }
+
+    fn clear(&mut self) {
+        self.seconds.clear();
+        self.chips.clear();
+    }
+
+    fn push(&mut self, seconds: f64, chips: &[f32]) {
+        self.seconds.push(seconds);
+        self.chips.extend_from_slice(chips);
+    }
+
+    fn slots(&self) -> impl Iterator<Item = (f64, &[f32])> {
+        let length = self.chips.len() / self.seconds.len().max(1);
+        self.seconds
+            .iter()
+            .copied()
+            .zip(self.chips.chunks_exact(length.max(1)))
+    }
+}
+
+/// The pieces of a stream, and how far they have been searched.
+pub struct Sweep {
+    clock: LocalClock,
+    /// So many rows ahead of the clock each tile ends, the nearest first.
+    tiles: Vec<i64>,
+    collected: Piece,
+    searched: Piece,
+    next_tile: usize,
+}
+
+impl Sweep {
+    /// Of `rows` rows around the clock, `ahead` of them ahead of it; slots have `chips` chips at all speeds together.
+    pub fn new(rows: usize, ahead: i64, chips: usize) -> Self {
+        let first = ahead - rows as i64 + TILE as i64;
+        let count = rows.div_ceil(TILE) as i64;
+        let mut tiles: Vec<i64> = (0..count).map(|tile| first + tile * TILE as i64).collect();
+        tiles.sort_by_key(|end| (end - TILE as i64 / 2).abs());
+        Sweep {
+            clock: LocalClock { first_row: 0 },
+            next_tile: tiles.len(),
+            tiles,
+            collected: Piece::new(chips),
+            searched: Piece::new(chips),
+        }
+    }
+
+    /// Forgets all audio; slots are of another clock from now on.
+    pub fn reset(&mut self, clock: LocalClock) {
+        self.clock = clock;
+        self.forget();
+    }
+
+    /// Forgets all audio.
+    pub fn forget(&mut self) {
+        self.collected.clear();
+        self.searched.clear();
+        self.next_tile = self.tiles.len();
+    }
+
+    /// Adds a slot and searches on in the piece before; returns where the mark is, as of the latest slot.
+    pub fn push(
+        &mut self,
+        search: &mut Search,
+        seconds: f64,
+        chips: &[f32],
+        maps: &[SpeedMap],
+    ) -> Option<Candidate> {
+        self.collected.push(seconds, chips);
+        let due = (self.tiles.len() * self.collected.seconds.len()).div_ceil(PIECE);
+        let found = self.search_until(due, search, maps);
+        if self.collected.seconds.len() == PIECE {
+            std::mem::swap(&mut self.collected, &mut self.searched);
+            self.collected.clear();
+            self.next_tile = 0;
+        }
+        found
+    }
+
+    /// Searches what is left, because nothing follows.
+    pub fn finish(&mut self, search: &mut Search, maps: &[SpeedMap]) -> Option<Candidate> {
+        let found = self.search_until(self.tiles.len(), search, maps);
+        if found.is_some() || self.collected.seconds.is_empty() {
+            return found;
+        }
+        std::mem::swap(&mut self.collected, &mut self.searched);
+        self.collected.clear();
+        self.next_tile = 0;
+        self.search_until(self.tiles.len(), search, maps)
+    }
+
+    fn search_until(
+        &mut self,
+        due: usize,
+        search: &mut Search,
+        maps: &[SpeedMap],
+    ) -> Option<Candidate> {
+        while self.next_tile < due {
+            let ahead = self.tiles[self.next_tile];
+            self.next_tile += 1;
+            search.start_tile(self.clock, ahead);
+            let mut found = false;
+            for (seconds, chips) in self.searched.slots() {
+                found |= search.test_next(seconds, chips, maps).candidate.is_some();
+            }
+            found |= search.test_all().candidate.is_some();
+            if found && let Some(candidate) = self.catch_up(search, maps) {
+                self.forget();
+                return Some(candidate);
+            }
+        }
+        None
+    }
+
+    /// Goes on with the tile in which the mark was found, up to the latest slot, and asks where it is.
+    fn catch_up(&self, search: &mut Search, maps: &[SpeedMap]) -> Option<Candidate> {
+        for (seconds, chips) in self.collected.slots() {
+            search.test_next(seconds, chips, maps);
+        }
+        search.place_best()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_cover_all_rows_the_nearest_first() {
+        let (rows, ahead) = (864_004, 432_001);
+        let sweep = Sweep::new(rows, ahead, 1);
+        let mut ends = sweep.tiles.clone();
+        assert!((0..=TILE as i64).contains(&ends[0]), "{}", ends[0]);
+        ends.sort_unstable();
+        assert!(ends[0] - TILE as i64 <= ahead - rows as i64);
+        assert!(ends[ends.len() - 1] >= ahead);
+        assert!(ends.windows(2).all(|two| two[1] - two[0] == TILE as i64));
+    }
+}
