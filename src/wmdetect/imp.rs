@@ -323,7 +323,7 @@ impl BaseTransformImpl for WmDetect {
             ));
         }
         shared.check("wmdetect")?;
-        let key = shared.load_key("wmdetect")?;
+        let key = shared.load_key(&*self.obj(), "wmdetect")?;
         *lock(&self.state) = State {
             key: Some(key),
             ..State::default()

@@ -271,7 +271,7 @@ impl BaseTransformImpl for WmEmbed {
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let shared = lock(&self.settings).shared.clone();
         shared.check("wmembed")?;
-        let key = shared.load_key("wmembed")?;
+        let key = shared.load_key(&*self.obj(), "wmembed")?;
         *lock(&self.state) = State {
             key: Some(key),
             stream: None,
