@@ -5,7 +5,9 @@ use crate::watermark::format::check_carrier;
 use crate::watermark::{Carrier, Key, KeyError, RowClock};
 use gst::glib;
 use gst::prelude::*;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use zeroize::Zeroizing;
 
 /// What is added to the programme.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
@@ -86,7 +88,7 @@ pub(crate) fn set_number(number: &mut f64, value: &glib::Value) {
 /// The settings that both elements have. There is no `Debug`: it would show the key.
 #[derive(Clone, Default)]
 pub(crate) struct Shared {
-    key: Option<String>,
+    key: Option<Zeroizing<String>>,
     key_file: Option<String>,
     pub carrier: WmCarrier,
     pub row_clock: WmRowClock,
@@ -122,11 +124,11 @@ impl Shared {
     /// Takes the value of one of [`Shared::properties`].
     pub fn set(&mut self, value: &glib::Value, pspec: &glib::ParamSpec) {
         let text = || {
-            let text: Option<String> = value.get().expect("type checked upstream");
-            text.filter(|text| !text.is_empty())
+            let text: Option<&str> = value.get().expect("type checked upstream");
+            text.filter(|text| !text.is_empty()).map(String::from)
         };
         match pspec.name() {
-            "key" => self.key = text(),
+            "key" => self.key = text().map(Zeroizing::new),
             "key-file" => self.key_file = text(),
             "carrier" => self.carrier = value.get().expect("type checked upstream"),
             "row-clock" => self.row_clock = value.get().expect("type checked upstream"),
@@ -160,7 +162,12 @@ impl Shared {
     }
 
     /// The key for `element`, or what to tell the user. Stretching a passphrase takes some 30 ms.
-    pub fn load_key(&self, element: &str) -> Result<Key, gst::ErrorMessage> {
+    /// `object` warns of a key file that others can read.
+    pub fn load_key(
+        &self,
+        object: &impl IsA<gst::Element>,
+        element: &str,
+    ) -> Result<Key, gst::ErrorMessage> {
         match (&self.key, &self.key_file) {
             (Some(text), None) => Key::parse(text).map_err(|error| {
                 gst::error_msg!(
@@ -169,7 +176,17 @@ impl Shared {
                 )
             }),
             (None, Some(path)) => {
-                Key::from_file(path).map_err(|error| file_error(element, path, &error))
+                let (key, exposed) = Key::from_file_of(Path::new(path))
+                    .map_err(|error| file_error(element, path, &error))?;
+                if exposed {
+                    gst::element_warning!(
+                        object,
+                        gst::ResourceError::Settings,
+                        ("{element}: others than its owner can read key-file \"{path}\", and so \
+                             mark and detect: chmod 600 \"{path}\"")
+                    );
+                }
+                Ok(key)
             }
             (None, None) => Err(gst::error_msg!(
                 gst::LibraryError::Settings,

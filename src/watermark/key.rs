@@ -2,11 +2,18 @@
 //! From key text or key file to 32 bytes, and from these to the signs of every chip.
 
 use super::format::{CHIPS, PASSPHRASE_SALT, ROW_BYTES, SIGN_CONTEXT};
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
+use zeroize::Zeroizing;
+
+/// Longest first line of a key file, in bytes: enough for any passphrase, and nobody waits for a recording
+/// that was named by mistake.
+const LONGEST_LINE: usize = 4096;
 
 /// Secret of 32 bytes that embedder and detector share.
 ///
-/// The bytes never show: `Debug` prints a placeholder.
+/// The bytes never show: `Debug` prints a placeholder. They are wiped from memory when the key is dropped.
 ///
 /// ```
 /// use gstwm::watermark::Key;
@@ -14,8 +21,9 @@ use std::path::Path;
 /// assert_eq!(format!("{key:?}"), "Key(..)");
 /// assert!(Key::parse("").is_err());
 /// ```
+// In a box, since the bytes of a value that is moved stay behind where it was.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Key([u8; 32]);
+pub struct Key(Box<Zeroizing<[u8; 32]>>);
 
 /// Why there is no key.
 #[derive(Debug)]
@@ -24,6 +32,10 @@ pub enum KeyError {
     Empty,
     /// The key file cannot be read.
     File(std::io::Error),
+    /// The first line of the key file is not UTF-8.
+    NotText,
+    /// The first line of the key file is too long for a key.
+    TooLong,
     /// The passphrase could not be stretched (the function needs 19 MiB of memory).
     Passphrase(argon2::Error),
 }
@@ -31,8 +43,27 @@ pub enum KeyError {
 impl std::fmt::Display for KeyError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            KeyError::Empty => write!(f, "the key is empty: give 64 hex digits or a passphrase"),
-            KeyError::File(e) => write!(f, "the key file cannot be read: {e}"),
+            KeyError::Empty => f.write_str(
+                "the key is empty: give 64 hex digits or a passphrase, in a file on its first line",
+            ),
+            KeyError::File(e) => {
+                let what_to_do = match e.kind() {
+                    ErrorKind::NotFound => ": check the path",
+                    ErrorKind::PermissionDenied => ": make it readable for the user who runs this",
+                    ErrorKind::IsADirectory => ": name a file in it",
+                    _ => "",
+                };
+                write!(f, "the key file cannot be read: {e}{what_to_do}")
+            }
+            KeyError::NotText => f.write_str(
+                "the first line of the key file is not text: \
+                 put 64 hex digits or a passphrase there, in UTF-8",
+            ),
+            KeyError::TooLong => write!(
+                f,
+                "the first line of the key file has more than {LONGEST_LINE} bytes: \
+                 put 64 hex digits or a passphrase there"
+            ),
             KeyError::Passphrase(e) => write!(f, "the passphrase cannot be stretched: {e}"),
         }
     }
@@ -49,7 +80,13 @@ impl std::fmt::Debug for Key {
 impl Key {
     /// The key of these bytes.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Key(bytes)
+        let mut key = Key::zero();
+        key.0.copy_from_slice(Zeroizing::new(bytes).as_slice());
+        key
+    }
+
+    fn zero() -> Self {
+        Key(Box::new(Zeroizing::new([0; 32])))
     }
 
     /// 64 hex digits are the key itself; any other text is a passphrase, stretched with Argon2id.
@@ -60,58 +97,124 @@ impl Key {
         if text.is_empty() {
             return Err(KeyError::Empty);
         }
-        match parse_hex(text) {
-            Some(bytes) => Ok(Key(bytes)),
-            None => stretch(text).map(Key),
-        }
+        parse_hex(text).map_or_else(|| stretch(text), Ok)
     }
 
     /// Reads the key from the first line of a file, without the white space around it.
     ///
+    /// A byte order mark is not part of the line either. Nothing after the first line is looked at.
+    ///
     /// # Errors
-    /// The file cannot be read, or its first line is empty.
+    /// The file cannot be read, or its first line is empty, too long, or not UTF-8.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, KeyError> {
-        let text = std::fs::read_to_string(path).map_err(KeyError::File)?;
-        Key::parse(text.lines().next().unwrap_or("").trim())
+        Self::from_file_of(path.as_ref()).map(|(key, _)| key)
+    }
+
+    /// The key from a file, and whether others than the owner of the file can read it.
+    pub(crate) fn from_file_of(path: &Path) -> Result<(Self, bool), KeyError> {
+        let mut file = File::open(path).map_err(KeyError::File)?;
+        let exposed = is_exposed(&file).map_err(KeyError::File)?;
+        let line = first_line(&mut file)?;
+        let text = std::str::from_utf8(&line).map_err(|_| KeyError::NotText)?;
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        Ok((Key::parse(text.trim())?, exposed))
     }
 
     /// The signs that this key draws.
     pub fn signs(&self) -> Signs {
-        Signs(blake3::Hasher::new_keyed(&self.subkey(SIGN_CONTEXT)).finalize_xof())
+        let keyed = Zeroizing::new(blake3::Hasher::new_keyed(&self.subkey(SIGN_CONTEXT)));
+        Signs(Box::new(Zeroizing::new(keyed.finalize_xof())))
     }
 
     /// A key for one purpose, from which neither this key nor that for another purpose can be told.
-    pub(super) fn subkey(&self, context: &str) -> [u8; 32] {
-        blake3::derive_key(context, &self.0)
+    pub(super) fn subkey(&self, context: &str) -> Zeroizing<[u8; 32]> {
+        // Step by step instead of `blake3::derive_key`, which leaves its state behind.
+        let mut hasher = Zeroizing::new(blake3::Hasher::new_derive_key(context));
+        hasher.update(self.0.as_slice());
+        let mut subkey = Zeroizing::new([0; 32]);
+        Zeroizing::new(hasher.finalize_xof()).fill(subkey.as_mut_slice());
+        subkey
     }
 }
 
-fn parse_hex(text: &str) -> Option<[u8; 32]> {
+/// Whether others than the owner can read a file. A pipe or a terminal has no reader but this process.
+#[cfg(unix)]
+fn is_exposed(file: &File) -> std::io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = file.metadata()?;
+    Ok(metadata.is_file() && metadata.mode() & 0o044 != 0)
+}
+
+/// Who can read a file is not so easily told here.
+#[cfg(not(unix))]
+fn is_exposed(_: &File) -> std::io::Result<bool> {
+    Ok(false)
+}
+
+/// Reads up to the end of the first line, which is left out. The standard library's buffered reader would
+/// keep a copy that nobody wipes.
+fn first_line(file: &mut File) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    // All the room at once: a vector that grows leaves its old contents behind.
+    let mut line = Zeroizing::new(vec![0; LONGEST_LINE + 1]);
+    let mut filled = 0;
+    while filled < line.len() {
+        let read = match file.read(&mut line[filled..]) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+            Err(e) => return Err(KeyError::File(e)),
+        };
+        let new = filled..filled + read;
+        filled = new.end;
+        if let Some(end) = line[new.clone()].iter().position(|byte| *byte == b'\n') {
+            line.truncate(new.start + end);
+            return Ok(line);
+        }
+    }
+    if filled > LONGEST_LINE {
+        return Err(KeyError::TooLong);
+    }
+    line.truncate(filled);
+    Ok(line)
+}
+
+fn parse_hex(text: &str) -> Option<Key> {
     let digits = text.as_bytes();
     if digits.len() != 64 {
         return None;
     }
     let nibble = |c: u8| (c as char).to_digit(16);
-    let mut bytes = [0; 32];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+    let mut key = Key::zero();
+    for (byte, pair) in key.0.iter_mut().zip(digits.chunks_exact(2)) {
         *byte = (nibble(pair[0])? * 16 + nibble(pair[1])?) as u8;
     }
-    Some(bytes)
+    Some(key)
 }
 
-fn stretch(passphrase: &str) -> Result<[u8; 32], KeyError> {
-    use argon2::{Algorithm, Argon2, Params, Version};
+fn stretch(passphrase: &str) -> Result<Key, KeyError> {
+    use argon2::{Algorithm, Argon2, Block, Error, Params, Version};
     let parameters = Params::new(19_456, 2, 1, Some(32)).map_err(KeyError::Passphrase)?;
-    let mut bytes = [0; 32];
+    // The key is a hash of the last of these blocks, so they are as secret as the key.
+    let mut blocks = Zeroizing::new(Vec::new());
+    blocks
+        .try_reserve_exact(parameters.block_count())
+        .map_err(|_| KeyError::Passphrase(Error::OutOfMemory))?;
+    blocks.resize(parameters.block_count(), Block::new());
+    let mut key = Key::zero();
     Argon2::new(Algorithm::Argon2id, Version::V0x13, parameters)
-        .hash_password_into(passphrase.as_bytes(), PASSPHRASE_SALT, &mut bytes)
+        .hash_password_into_with_memory(
+            passphrase.as_bytes(),
+            PASSPHRASE_SALT,
+            key.0.as_mut_slice(),
+            blocks.as_mut_slice(),
+        )
         .map_err(KeyError::Passphrase)?;
-    Ok(bytes)
+    Ok(key)
 }
 
-/// The sign stream of a key: a seekable BLAKE3 output, 32 bytes a row.
+/// The sign stream of a key: a seekable BLAKE3 output, 32 bytes a row. Wiped like the key.
 #[derive(Clone)]
-pub struct Signs(blake3::OutputReader);
+pub struct Signs(Box<Zeroizing<blake3::OutputReader>>);
 
 impl std::fmt::Debug for Signs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -9,6 +9,7 @@
 use super::format::{CHIPS, PAYLOAD_TAG_CONTEXT, PLACES_CONTEXT, ROWS_PER_MESSAGE};
 use super::key::Key;
 use labrador_ldpc::LDPCCode;
+use zeroize::Zeroizing;
 
 /// The error-correcting code, and bits of a codeword.
 const CODE: LDPCCode = LDPCCode::TC128;
@@ -76,7 +77,7 @@ pub type Codeword = [f32; CODED_BITS];
 /// Makes messages of payloads, and payloads of messages.
 #[derive(Clone)]
 pub struct MessageCode {
-    tag_key: [u8; 32],
+    tag_key: Zeroizing<[u8; 32]>,
 }
 
 impl MessageCode {
@@ -89,9 +90,10 @@ impl MessageCode {
 
     /// Four bytes that only who has the key can make for this payload.
     fn tag(&self, payload: Payload) -> [u8; 4] {
-        let hash = blake3::keyed_hash(&self.tag_key, &payload.0);
+        let mut hasher = Zeroizing::new(blake3::Hasher::new_keyed(&self.tag_key));
+        hasher.update(&payload.0);
         let mut tag = [0; 4];
-        tag.copy_from_slice(&hash.as_bytes()[..4]);
+        Zeroizing::new(hasher.finalize_xof()).fill(&mut tag);
         tag
     }
 
@@ -132,7 +134,7 @@ pub type RowPlaces = [u8; CODED_CHIPS];
 /// The places of the coded bits in one message after the other.
 #[derive(Clone)]
 pub struct Places {
-    stream: blake3::OutputReader,
+    stream: Box<Zeroizing<blake3::OutputReader>>,
     message: Option<u64>,
     rows: [RowPlaces; ROWS_PER_MESSAGE],
 }
@@ -140,9 +142,9 @@ pub struct Places {
 impl Places {
     /// The places that a key draws.
     pub fn new(key: &Key) -> Self {
-        let hasher = blake3::Hasher::new_keyed(&key.subkey(PLACES_CONTEXT));
+        let hasher = Zeroizing::new(blake3::Hasher::new_keyed(&key.subkey(PLACES_CONTEXT)));
         Places {
-            stream: hasher.finalize_xof(),
+            stream: Box::new(Zeroizing::new(hasher.finalize_xof())),
             message: None,
             rows: [[0; CODED_CHIPS]; ROWS_PER_MESSAGE],
         }

@@ -228,7 +228,7 @@ impl BaseTransformImpl for WmDetect {
             ));
         }
         shared.check("wmdetect")?;
-        let keys = settings.load_keys()?;
+        let keys = settings.load_keys(&*self.obj())?;
         let first = settings.utc_start();
         let by_utc = shared.row_clock == WmRowClock::Utc;
         self.utc.start(by_utc.then(|| Mapping::of_recording(first)));

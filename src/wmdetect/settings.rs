@@ -5,6 +5,7 @@ use crate::settings::{self, Shared};
 use crate::watermark::Key;
 use gst::glib;
 use gst::prelude::*;
+use zeroize::Zeroizing;
 
 const DEFAULT_CLOCK_TOLERANCE: gst::ClockTime = gst::ClockTime::from_seconds(120);
 /// Each second of it is ten more rows to search.
@@ -21,7 +22,7 @@ const DEFAULT_POST_MESSAGES: bool = true;
 pub(super) struct Settings {
     pub shared: Shared,
     /// Several keys, instead of the one of [`Shared`].
-    keys: Vec<String>,
+    keys: Vec<Zeroizing<String>>,
     pub clock_tolerance: gst::ClockTime,
     utc_start: u64,
     pub false_alarms_per_hour: f64,
@@ -100,9 +101,13 @@ impl Settings {
     }
 
     /// The keys to listen for, or what to tell the user. Stretching a passphrase takes some 30 ms.
-    pub fn load_keys(&self) -> Result<Vec<Key>, gst::ErrorMessage> {
+    /// `object` warns of a key file that others can read.
+    pub fn load_keys(
+        &self,
+        object: &impl IsA<gst::Element>,
+    ) -> Result<Vec<Key>, gst::ErrorMessage> {
         if self.keys.is_empty() {
-            return Ok(vec![self.shared.load_key("wmdetect")?]);
+            return Ok(vec![self.shared.load_key(object, "wmdetect")?]);
         }
         if self.shared.has_key() {
             return Err(gst::error_msg!(
@@ -123,12 +128,12 @@ impl Settings {
     }
 }
 
-fn texts(value: &glib::Value) -> Vec<String> {
+fn texts(value: &glib::Value) -> Vec<Zeroizing<String>> {
     let array: gst::ArrayRef = value.get().expect("type checked upstream");
-    let texts = array.iter().map(|text| text.get::<Option<String>>());
     // What is no string, or none, counts as empty, which is an error when the keys are loaded.
+    let texts = array.iter().map(|text| text.get::<Option<&str>>());
     texts
-        .map(|text| text.ok().flatten().unwrap_or_default())
+        .map(|text| Zeroizing::new(text.ok().flatten().unwrap_or_default().to_owned()))
         .collect()
 }
 

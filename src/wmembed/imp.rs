@@ -283,7 +283,7 @@ impl BaseTransformImpl for WmEmbed {
             shared, utc_offset, ..
         } = settings;
         shared.check("wmembed")?;
-        let key = shared.load_key("wmembed")?;
+        let key = shared.load_key(&*self.obj(), "wmembed")?;
         let by_utc = shared.row_clock == WmRowClock::Utc;
         self.utc
             .start(by_utc.then(|| Mapping::with_offset(utc_offset)));
