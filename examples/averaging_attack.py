@@ -21,7 +21,7 @@ for the count only.
 
 The audio is marked and attacked at 16 kHz, mono, which holds all of the band of the mark. Use
 music: speech has pauses, and gives away less. 35 minutes make 10 passes; of more, disjoint groups of
-passes are counted. An hour takes two minutes, and 500 MB of disk. Needs Python 3 with numpy and
+passes are counted. An hour takes two minutes, and 700 MB of disk. Needs Python 3 with numpy and
 blake3, and the tools of GStreamer.
 """
 
