@@ -15,6 +15,7 @@ pub mod embedder;
 mod evidence;
 mod followed;
 pub mod format;
+mod framing;
 mod judge;
 pub mod key;
 mod latest;
