@@ -33,6 +33,7 @@ mod stretch;
 #[doc(hidden)]
 pub mod survey;
 mod thresholds;
+mod timing;
 mod tracker;
 mod weighting;
 mod weighting_network;

@@ -93,6 +93,14 @@ impl RecentSlots {
         self.taken.min(SLOTS)
     }
 
+    /// The slots from `seconds` on, the oldest first: their middles and their sums.
+    pub fn since(&self, seconds: f64) -> impl Iterator<Item = (f64, &[Complex<f32>])> {
+        (self.taken - self.len()..self.taken)
+            .map(|slot| &self.slots[slot % SLOTS])
+            .filter(move |slot| slot.seconds >= seconds)
+            .map(|slot| (slot.seconds, &slot.sums[..]))
+    }
+
     /// Where the mark begins that is heard now; `signs(seconds, shift)` are those that it has at a
     /// moment if its place is off by `shift` slots.
     pub fn beginning(

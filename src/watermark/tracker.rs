@@ -12,12 +12,15 @@ use super::format::{CHIPS, ROW, ROWS, RowClock};
 use super::key::Signs;
 use super::presence::Presence;
 use super::search::{Candidate, LocalClock, Search};
-use super::stretch::RecentScores;
+use super::stretch::{RecentScores, RecentSlots};
+use super::timing::{Timing, row_of_key};
 use rustfft::num_complex::Complex;
 
 /// How much better a neighbour must be before it is followed, as a factor and as a difference.
 const BETTER: f32 = 1.05;
 const BETTER_BY: f32 = 0.5;
+/// Seconds by which the time that is kept may be off the best hypothesis, which is right to about 25 ms.
+const OFF: f64 = 0.06;
 
 /// Hypotheses, and the one in the middle.
 const NEIGHBOURS: usize = 9;
@@ -42,6 +45,7 @@ pub struct Tracker {
     presence: Presence,
     /// Scores of the slots of the best.
     scores: RecentScores,
+    timing: Timing,
     chips: [f32; CHIPS],
 }
 
@@ -55,9 +59,10 @@ pub struct Tracked {
     pub speed: usize,
     /// Playing speed, between those that are searched.
     pub playing: f64,
-    /// Position of the key against the local rows, in slots, at the speed that is searched; and what is to be added.
+    /// Position of the key against the local rows, in slots, at the speed that is searched.
     pub place: i64,
-    pub beside: f64,
+    /// Position in the rows at the middle of the latest slot, in seconds behind the first row of the clock.
+    pub position: f64,
     /// The mark is no longer there.
     pub gone: bool,
     /// The mark may no longer be there, or elsewhere.
@@ -84,6 +89,7 @@ impl Tracker {
             settled: false,
             presence: Presence::new(1.0),
             scores: RecentScores::new(),
+            timing: Timing::new(),
             chips: [0.0; CHIPS],
         }
     }
@@ -119,6 +125,8 @@ impl Tracker {
         }
         self.settled = false;
         self.scores.reset();
+        self.timing
+            .restart(seconds, self.position_of_place(maps, seconds));
         self.confirm(found, search);
     }
 
@@ -147,6 +155,7 @@ impl Tracker {
         clock: LocalClock,
     ) -> Tracked {
         let mut ended = None;
+        self.timing.advance(seconds, self.playing(maps));
         for lane in 0..self.lanes.len() {
             // Lanes of one speed stand together, so their chips are made once.
             let Lane { speed, .. } = self.lanes[lane];
@@ -161,6 +170,10 @@ impl Tracker {
         }
         if let Some(score) = ended {
             self.end_row(score, maps, seconds);
+        }
+        let place = self.position_of_place(maps, seconds);
+        if (self.timing.position() - place).abs() > OFF {
+            self.timing.restart(seconds, place);
         }
         self.tracked(maps)
     }
@@ -199,8 +212,38 @@ impl Tracker {
         evidence.add(&self.chips, product);
         if lane == CENTRE {
             self.scores.push(&self.chips, product);
+            if !self.presence.is_unseen() {
+                self.keep_time(clock);
+            }
         }
         row_score
+    }
+
+    /// Lets the chips of the latest slot tell how late it is.
+    fn keep_time(&mut self, clock: LocalClock) {
+        let (signs, row_clock) = (&mut self.signs, self.row_clock);
+        self.timing.push(&self.chips, |row, of_row| {
+            signs.row(row_of_key(row_clock, clock.first_row + row), of_row)
+        });
+    }
+
+    /// Finds out how late it is at `seconds`, from all that is kept since `begins`.
+    pub fn set_time(
+        &mut self,
+        recent: &RecentSlots,
+        (begins, seconds): (f64, f64),
+        maps: &[SpeedMap],
+        clock: LocalClock,
+    ) {
+        let (speed, playing) = (self.lanes[CENTRE].speed, self.playing(maps));
+        let place = self.position_of_place(maps, seconds);
+        self.timing
+            .restart(begins, place - (seconds - begins) * playing);
+        for (at, sums) in recent.since(begins) {
+            maps[speed].chips(sums, &mut self.chips);
+            self.timing.advance(at, playing);
+            self.keep_time(clock);
+        }
     }
 
     /// Slots since the mark ended.
@@ -267,21 +310,35 @@ impl Tracker {
             place,
             ref evidence,
         } = self.lanes[CENTRE];
+        Tracked {
+            score: evidence.latest() as f64,
+            seconds: evidence.seconds(),
+            speed,
+            playing: self.playing(maps),
+            place,
+            position: self.timing.position(),
+            gone: self.presence.is_gone(),
+            doubtful: self.presence.is_unseen(),
+        }
+    }
+
+    /// The speed at which the programme plays, between those that are searched.
+    fn playing(&self, maps: &[SpeedMap]) -> f64 {
+        let speed = self.lanes[CENTRE].speed;
         let step = if speed == 0 || speed + 1 == maps.len() {
             0.0
         } else {
             self.peak(3) * 0.5 * (maps[speed + 1].speed - maps[speed - 1].speed)
         };
-        Tracked {
-            score: evidence.latest() as f64,
-            seconds: evidence.seconds(),
-            speed,
-            playing: maps[speed].speed + step,
-            place,
-            beside: self.peak(1),
-            gone: self.presence.is_gone(),
-            doubtful: self.presence.is_unseen(),
-        }
+        maps[speed].speed + step
+    }
+
+    /// Position in the rows at the middle of the slot at `seconds`, as far as the scores of the hypotheses tell.
+    fn position_of_place(&self, maps: &[SpeedMap], seconds: f64) -> f64 {
+        let Lane { speed, place, .. } = self.lanes[CENTRE];
+        // Places count whole slots, at the speed that is searched; the slot under way is anywhere in one.
+        let slot = (seconds * maps[speed].speed / SLOT).floor() + 0.5;
+        (slot + place as f64 + self.peak(1)) * SLOT
     }
 
     /// Where the score is highest between the best hypothesis and those `apart` in front of it and behind it: -0.5
@@ -331,11 +388,7 @@ pub fn rows_at(
     let slots = SLOTS_PER_ROW as i64;
     let local = clock.row(seconds, speed, place.rem_euclid(slots) as usize);
     let row = local + place.div_euclid(slots);
-    let row = match row_clock {
-        RowClock::Stream => row.rem_euclid(ROWS as i64),
-        RowClock::Utc => row.max(0),
-    };
-    (local, row as u64)
+    (local, row_of_key(row_clock, row))
 }
 
 /// Sum of the chips times the signs of a row of the key.
