@@ -11,6 +11,7 @@
 //! programme is transformed only once.
 
 use super::format::{CHIPS, Carrier as Kind, DELAY, ROW_NANOSECONDS, ROWS, WINDOW, chip_of};
+use super::framing::{MOST_AHEAD, silence_ahead};
 use super::levels::{Levels, Steadiness};
 use super::modulation::{Modulation, PayloadChange};
 use super::payload::Payload;
@@ -117,6 +118,8 @@ pub struct CarrierStage {
     noise_frame: Vec<f32>,
     /// Unix or stream time of frame 0, in nanoseconds.
     start: u64,
+    /// Frames of silence before frame 0: `programme` and `output` begin with them.
+    ahead: u64,
     next_frame: u64,
     next_partner: i64,
 }
@@ -146,6 +149,7 @@ impl CarrierStage {
             copy: vec![Complex::ZERO; n],
             weight: vec![0.0; n],
         };
+        let ahead = MOST_AHEAD * sample_rate as usize / 1_000;
         let levels = Levels::new(bins.clone().map(hertz));
         let mut stage = CarrierStage {
             kind,
@@ -166,8 +170,8 @@ impl CarrierStage {
             bins,
             forward: Forward::new(size),
             inverse: Inverse::new(size),
-            programme: Timeline::new(2 * delay + 2 * size + block),
-            output: Timeline::new(reach + 2 * size + delay),
+            programme: Timeline::new(2 * delay + 2 * size + block + ahead),
+            output: Timeline::new(reach + 2 * size + delay + ahead),
             partners: (0..=HOPS).map(|_| partner()).collect(),
             power: vec![0.0; n],
             mean_power: 0.0,
@@ -179,6 +183,7 @@ impl CarrierStage {
             noise_block: noise_block(delay),
             noise_frame: vec![0.0; size],
             start: 0,
+            ahead: 0,
             next_frame: 0,
             next_partner: 0,
         };
@@ -200,9 +205,14 @@ impl CarrierStage {
         self.mean_weight = VARYING.medium;
         self.steadiness = Steadiness::new();
         self.start = start;
+        self.ahead = 0;
         self.next_frame = 0;
         // Partner k starts one delay after frame k: the first two of negative number lie within the stream.
         self.next_partner = -2;
+        if self.kind == Kind::Programme {
+            self.ahead = silence_ahead(self.clock(0), self.rate);
+        }
+        self.programme.extend(self.ahead as usize);
     }
 
     /// Frames of programme that must follow before the carrier is known at a frame.
@@ -241,23 +251,24 @@ impl CarrierStage {
 
     /// Number of frames of carrier that are final.
     pub fn end(&self) -> u64 {
-        self.frame_start(self.next_frame as i64) as u64
+        (self.frame_start(self.next_frame as i64) as u64).saturating_sub(self.ahead)
     }
 
     /// `n` frames of carrier from number `from` on; all must be final.
     pub fn range(&self, from: u64, n: usize) -> &[f32] {
-        self.output.range(from, n)
+        self.output.range(from + self.ahead, n)
     }
 
-    /// First frame of carrier frame `k`.
+    /// Where carrier frame `k` starts, the silence before frame 0 included.
     fn frame_start(&self, k: i64) -> i64 {
         (4 * k * self.delay as i64 + HOPS as i64).div_euclid(2 * HOPS as i64)
     }
 
-    /// Row clock at the middle of the transform that starts at `start`, in nanoseconds.
+    /// Row clock at the middle of the transform that starts at `start`, counted like that, in nanoseconds.
     fn clock(&self, start: u64) -> u64 {
         // 64 bits would overflow after four days at 48 kHz.
-        let time = (start as u128 + self.size as u128 / 2) * 1_000_000_000 / self.rate as u128;
+        let middle = start as u128 + self.size as u128 / 2 - self.ahead as u128;
+        let time = middle * 1_000_000_000 / self.rate as u128;
         self.start.saturating_add(time as u64)
     }
 
@@ -446,7 +457,7 @@ mod tests {
         let mut stage = stage();
         // 2e10 frames are 116 h; their nanoseconds times the rate do not fit in 64 bits.
         assert_eq!(
-            stage.clock(20_000_000_000),
+            stage.clock(20_000_000_000 + stage.ahead),
             416_666_666_666_666 + 64_000_000
         );
         stage.reset(u64::MAX - 1);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the detector has heard: all that depends on the audio alone and is the same for every key.
 
-use super::correlation::{Correlator, SLOT, Slot, SpeedMap};
+use super::correlation::{Correlator, Slot, SpeedMap};
 use super::format::CHIPS;
 use super::speeds::speed_maps;
 use super::stretch::RecentSlots;
@@ -15,8 +15,6 @@ pub struct Heard {
     pub recent: RecentSlots,
     /// Middle of the latest slot, in seconds.
     pub now: f64,
-    /// The same of the latest whole slot: where the audio ends, there may be a part of one.
-    pub whole: f64,
     /// Input frames so far.
     pub frames: u64,
     sums: Vec<Complex<f32>>,
@@ -34,7 +32,6 @@ impl Heard {
             rate: sample_rate as f64,
             recent: RecentSlots::new(sums),
             now: 0.0,
-            whole: 0.0,
             frames: 0,
             sums: vec![Complex::ZERO; sums],
             chips: vec![0.0; maps.len() * CHIPS],
@@ -49,15 +46,12 @@ impl Heard {
         self.made.fill(false);
         self.chips.fill(0.0);
         self.frames = 0;
-        (self.now, self.whole) = (0.0, 0.0);
+        self.now = 0.0;
     }
 
     /// Takes a slot.
     pub fn take(&mut self, slot: &Slot) {
         let seconds = slot.middle / self.rate;
-        if seconds - self.now > 0.99 * SLOT {
-            self.whole = seconds;
-        }
         self.now = seconds;
         self.recent.push(seconds, slot.sums);
         self.sums.copy_from_slice(slot.sums);

@@ -93,12 +93,12 @@ impl RecentSlots {
         self.taken.min(SLOTS)
     }
 
-    /// The middle of each slot that is kept, and its sums, oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = (f64, &[Complex<f32>])> {
-        (self.taken - self.len()..self.taken).map(|i| {
-            let slot = &self.slots[i % SLOTS];
-            (slot.seconds, &slot.sums[..])
-        })
+    /// The slots from `seconds` on, the oldest first: their middles and their sums.
+    pub fn since(&self, seconds: f64) -> impl Iterator<Item = (f64, &[Complex<f32>])> {
+        (self.taken - self.len()..self.taken)
+            .map(|slot| &self.slots[slot % SLOTS])
+            .filter(move |slot| slot.seconds >= seconds)
+            .map(|slot| (slot.seconds, &slot.sums[..]))
     }
 
     /// Where the mark begins that is heard now; `signs(seconds, shift)` are those that it has at a

@@ -13,14 +13,18 @@ use super::format::{CHIPS, ROW, ROWS, RowClock};
 use super::heard::Heard;
 use super::key::{Key, Signs};
 use super::payload::Payload;
+use super::places::{neighbour_speed, neighbours, row_of_key, rows_at, slip};
 use super::presence::Presence;
 use super::reader::{Reader, silence_odd};
 use super::search::Search;
 use super::stretch::RecentScores;
+use super::timing::Timing;
 
 /// How much better a neighbour must be before it is followed, as a factor and as a difference.
 const BETTER: f32 = 1.05;
 const BETTER_BY: f32 = 0.5;
+/// Seconds by which the time that is kept may be off the best hypothesis, which is right to about 25 ms.
+const OFF: f64 = 0.06;
 
 /// Hypotheses, and the one in the middle.
 const NEIGHBOURS: usize = 9;
@@ -45,6 +49,7 @@ pub struct Tracker {
     presence: Presence,
     /// Scores of the slots of the best.
     scores: RecentScores,
+    timing: Timing,
     /// Chips of the latest slot at one speed, those that count.
     chips: [f32; CHIPS],
     reader: Reader,
@@ -62,9 +67,10 @@ pub struct Tracked {
     pub speed: usize,
     /// Playing speed, between those that are searched.
     pub playing: f64,
-    /// Position of the key against the local rows, in slots, at the speed that is searched; and what is to be added.
+    /// Position of the key against the local rows, in slots, at the speed that is searched.
     pub place: i64,
-    pub beside: f64,
+    /// Position in the rows at the middle of the latest slot, in seconds behind the first row of the clock.
+    pub position: f64,
     /// The mark is no longer there.
     pub gone: bool,
     /// The mark may no longer be there, or elsewhere.
@@ -94,6 +100,7 @@ impl Tracker {
             settled: false,
             presence: Presence::new(1.0),
             scores: RecentScores::new(),
+            timing: Timing::new(),
             chips: [0.0; CHIPS],
             reader: Reader::new(key),
             row: None,
@@ -137,6 +144,8 @@ impl Tracker {
         self.scores.reset();
         self.reader.reset(found.pilots);
         self.row = None;
+        self.timing
+            .restart(seconds, self.position_of_place(maps, seconds));
         self.confirm(found, search);
     }
 
@@ -146,7 +155,7 @@ impl Tracker {
         self.row = None;
         let Lane { speed, place, .. } = self.lanes[CENTRE];
         let map = &heard.maps[speed];
-        for (seconds, sums) in heard.recent.iter() {
+        for (seconds, sums) in heard.recent.since(f64::NEG_INFINITY) {
             let mut chips = [0.0; CHIPS];
             map.chips(sums, &mut chips);
             let (_, row) = rows_at(clock, self.row_clock, seconds, map.speed, place);
@@ -196,6 +205,7 @@ impl Tracker {
     pub fn push(&mut self, heard: &mut Heard, clock: LocalClock) -> Tracked {
         let seconds = heard.now;
         let mut ended = None;
+        self.timing.advance(seconds, self.playing(&heard.maps));
         for lane in 0..self.lanes.len() {
             // Lanes of one speed stand together, so their chips are made once.
             let Lane { speed, .. } = self.lanes[lane];
@@ -213,6 +223,10 @@ impl Tracker {
         }
         if let Some(score) = ended {
             self.end_row(score, &heard.maps, seconds);
+        }
+        let place = self.position_of_place(&heard.maps, seconds);
+        if (self.timing.position() - place).abs() > OFF {
+            self.timing.restart(seconds, place);
         }
         self.read(heard, clock);
         self.tracked(&heard.maps)
@@ -268,8 +282,38 @@ impl Tracker {
         evidence.add(&self.chips, product);
         if lane == CENTRE {
             self.scores.push(&self.chips, product);
+            if !self.presence.is_unseen() {
+                self.keep_time(clock);
+            }
         }
         row_score
+    }
+
+    /// Lets the chips of the latest slot tell how late it is.
+    fn keep_time(&mut self, clock: LocalClock) {
+        let (signs, reader, row_clock) = (&mut self.signs, &mut self.reader, self.row_clock);
+        self.timing.push(&self.chips, |row, of_row| {
+            let row = row_of_key(row_clock, clock.first_row + row);
+            signs.row(row, of_row);
+            reader.expect(row, of_row);
+        });
+    }
+
+    /// Finds out how late it is now, from all that is kept since `begins`.
+    pub fn set_time(&mut self, heard: &Heard, begins: f64, clock: LocalClock) {
+        let (seconds, maps) = (heard.now, &heard.maps);
+        let (speed, playing) = (self.lanes[CENTRE].speed, self.playing(maps));
+        let place = self.position_of_place(maps, seconds);
+        self.timing
+            .restart(begins, place - (seconds - begins) * playing);
+        for (at, sums) in heard.recent.since(begins) {
+            maps[speed].chips(sums, &mut self.chips);
+            if !self.reader.odd_chips_count() {
+                silence_odd(&mut self.chips);
+            }
+            self.timing.advance(at, playing);
+            self.keep_time(clock);
+        }
     }
 
     /// Messages that were given to the decoder.
@@ -341,23 +385,37 @@ impl Tracker {
             place,
             ref evidence,
         } = self.lanes[CENTRE];
-        let step = if speed == 0 || speed + 1 == maps.len() {
-            0.0
-        } else {
-            self.peak(3) * 0.5 * (maps[speed + 1].speed - maps[speed - 1].speed)
-        };
         Tracked {
             score: evidence.latest() as f64,
             seconds: evidence.seconds(),
             speed,
-            playing: maps[speed].speed + step,
+            playing: self.playing(maps),
             place,
-            beside: self.peak(1),
+            position: self.timing.position(),
             gone: self.presence.is_gone(),
             doubtful: self.presence.is_unseen(),
             pilots: self.reader.pilots(),
             payload: self.reader.payload(),
         }
+    }
+
+    /// The speed at which the programme plays, between those that are searched.
+    fn playing(&self, maps: &[SpeedMap]) -> f64 {
+        let speed = self.lanes[CENTRE].speed;
+        let step = if speed == 0 || speed + 1 == maps.len() {
+            0.0
+        } else {
+            self.peak(3) * 0.5 * (maps[speed + 1].speed - maps[speed - 1].speed)
+        };
+        maps[speed].speed + step
+    }
+
+    /// Position in the rows at the middle of the slot at `seconds`, as far as the scores of the hypotheses tell.
+    fn position_of_place(&self, maps: &[SpeedMap], seconds: f64) -> f64 {
+        let Lane { speed, place, .. } = self.lanes[CENTRE];
+        // Places count whole slots, at the speed that is searched; the slot under way is anywhere in one.
+        let slot = (seconds * maps[speed].speed / SLOT).floor() + 0.5;
+        (slot + place as f64 + self.peak(1)) * SLOT
     }
 
     /// Where the score is highest between the best hypothesis and those `apart` in front of it and behind it: -0.5
@@ -397,65 +455,9 @@ impl Tracker {
     }
 }
 
-/// Local row, and row of the key, of what is heard at `seconds` if the mark plays at `speed` and is at `place`.
-pub fn rows_at(
-    clock: LocalClock,
-    row_clock: RowClock,
-    seconds: f64,
-    speed: f64,
-    place: i64,
-) -> (i64, u64) {
-    let slots = SLOTS_PER_ROW as i64;
-    let local = clock.row(seconds, speed, place.rem_euclid(slots) as usize);
-    let row = local + place.div_euclid(slots);
-    let row = match row_clock {
-        RowClock::Stream => row.rem_euclid(ROWS as i64),
-        RowClock::Utc => row.max(0),
-    };
-    (local, row as u64)
-}
-
 /// Sum of the chips times the signs of a row of the key.
 fn correlate(signs: &mut Signs, row: u64, chips: &[f32; CHIPS]) -> f32 {
     let mut of_row = [0.0; CHIPS];
     signs.row(row, &mut of_row);
     chips.iter().zip(of_row).map(|(b, s)| b * s).sum()
-}
-
-/// The neighbours: steps of speed and of place, those of one speed together.
-fn neighbours() -> impl Iterator<Item = (i32, i64)> {
-    (-1..=1).flat_map(|step| (-1..=1).map(move |shift| (step, shift)))
-}
-
-/// Slots that must be added to a place at speed `from` to mean the same position at speed `to`: positions are
-/// counted from the start of the stream.
-fn slip(maps: &[SpeedMap], from: usize, to: usize, seconds: f64) -> i64 {
-    ((maps[from].speed - maps[to].speed) * seconds / SLOT).round() as i64
-}
-
-fn neighbour_speed(speed: usize, step: i32, speeds: usize) -> usize {
-    speed.saturating_add_signed(step as isize).min(speeds - 1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::watermark::correlation::Correlator;
-
-    #[test]
-    fn a_slip_keeps_the_position_at_any_time() {
-        let correlator = Correlator::new(16_000, 0.01, 160);
-        let maps = [0.9998, 1.0, 1.0002].map(|v| SpeedMap::new(v, 16_000, &correlator));
-        for seconds in [0.0, 300.0, 86_400.0] {
-            for (from, to) in [(1, 0), (1, 2), (0, 2)] {
-                let position =
-                    |speed: usize, place: i64| maps[speed].speed * seconds / SLOT + place as f64;
-                let moved = position(to, 7 + slip(&maps, from, to, seconds));
-                assert!(
-                    (moved - position(from, 7)).abs() <= 0.5 + 1e-6,
-                    "{seconds} s"
-                );
-            }
-        }
-    }
 }
