@@ -93,7 +93,7 @@ fn debug_shows_no_key() {
         let detector = common::detector_config(16_000, 1);
         assert_hidden(&format!("{embedder:#?} {detector:#?}"));
         // What was made with the key tells its statistics, and its errors tell the configuration.
-        let mut made = Detector::new(&detector, &key).unwrap();
+        let mut made = Detector::new(&detector, std::slice::from_ref(&key)).unwrap();
         made.push(&[0.1; 16_000], &mut |detection| {
             assert_hidden(&format!("{detection:#?}"))
         });
@@ -104,7 +104,7 @@ fn debug_shows_no_key() {
         assert_hidden(&format!("{error} {error:#?}"));
         let mut wrong = detector;
         wrong.channels = 0;
-        let error = Detector::new(&wrong, &key).err().unwrap();
+        let error = Detector::new(&wrong, std::slice::from_ref(&key)).err().unwrap();
         assert_hidden(&format!("{error} {error:#?}"));
     }
 }

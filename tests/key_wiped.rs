@@ -180,7 +180,7 @@ fn embedder_and_detector_wipe_their_signs() {
     );
     let config = common::detector_config(16_000, 1);
     assert_eq!(
-        unwiped(|| drop(Detector::new(&config, &key).unwrap())),
+        unwiped(|| drop(Detector::new(&config, std::slice::from_ref(&key)).unwrap())),
         0,
         "detector"
     );
