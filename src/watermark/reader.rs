@@ -200,10 +200,12 @@ impl Reader {
 
     /// Tries to read the payload. Returns whether there is another one than before.
     fn read(&mut self) -> bool {
-        if self.pilots == Pilots::All || self.is_certain() {
+        if self.pilots == Pilots::All {
             return false;
         }
-        let Some((payload, codeword)) = self.try_spans() else {
+        // Where the latest rows as a whole still say what is known, the very latest may say something else already.
+        let longest = if self.is_certain() { SPANS[0] } else { KEPT };
+        let Some((payload, codeword)) = self.try_spans(longest) else {
             return false;
         };
         let new = self.payload() != Some(payload);
@@ -221,11 +223,11 @@ impl Reader {
         self.known.is_some() && recent.of_all(recent.odd_coded) > recent.of_even() + 0.5
     }
 
-    /// Adds up more and more of the latest rows, and tries to decode where that may succeed.
-    fn try_spans(&mut self) -> Option<(Payload, Codeword)> {
+    /// Adds up more and more of the latest rows, up to `longest`, and tries to decode where that may succeed.
+    fn try_spans(&mut self, longest: usize) -> Option<(Payload, Codeword)> {
         let mut soft = [0.0; CODED_BITS];
         let (mut even, mut even_energy) = (0.0, 0.0);
-        for age in 0..self.taken.min(KEPT) {
+        for age in 0..self.taken.min(longest) {
             let row = &self.rows[(self.taken - 1 - age) % KEPT];
             for (odd, bit) in row.odd.iter().zip(&row.bits) {
                 soft[*bit as usize % CODED_BITS] += odd;
