@@ -25,7 +25,7 @@ mod masking;
 mod modulation;
 mod network;
 mod noise;
-mod payload;
+pub mod payload;
 mod presence;
 mod products;
 mod reader;
