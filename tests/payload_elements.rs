@@ -192,7 +192,7 @@ fn messages_follow_the_time_of_day_with_the_utc_clock() {
     let pipeline = long(
         "music.flac",
         &format!(
-            "wmembed name=embed key={KEY} row-clock=utc payload=00000001 \
+            "wmembed name=embed key={KEY} row-clock=utc payload=00c0ffee \
              ! wmdetect key={KEY} row-clock=utc interval=100000000"
         ),
     );
@@ -201,7 +201,7 @@ fn messages_follow_the_time_of_day_with_the_utc_clock() {
         let time = gst::ClockTime::from_nseconds(THEN + pts);
         gst::ReferenceTimestampMeta::add(buffer.make_mut(), &caps, time, None);
         if pts == 10_000_000_000 {
-            embed.set_property("payload", "00000002");
+            embed.set_property("payload", "ffffffff");
         }
     });
     let messages = play(&pipeline);
@@ -209,7 +209,7 @@ fn messages_follow_the_time_of_day_with_the_utc_clock() {
     let [(0, first), (time, second)] = &said[..] else {
         panic!("{said:?}");
     };
-    assert_eq!((&first[..], &second[..]), ("00000001", "00000002"));
+    assert_eq!((&first[..], &second[..]), ("00c0ffee", "ffffffff"));
     // The first frame of the message, which is at most 62.5 us late.
     assert!((THEN + time) % GRID < 62_500, "{time}");
     assert!((9_500_000_000..11_600_000_000).contains(time), "{time}");
@@ -218,8 +218,8 @@ fn messages_follow_the_time_of_day_with_the_utc_clock() {
         assert!(message.fields.has_field("broadcast-time"));
         let now = message.end().nseconds();
         let expected = match now {
-            3_000_000_000.. if now < *time => Some("00000001"),
-            _ if now > time + 3_000_000_000 => Some("00000002"),
+            3_000_000_000.. if now < *time => Some("00c0ffee"),
+            _ if now > time + 3_000_000_000 => Some("ffffffff"),
             _ => continue,
         };
         assert_eq!(payload(message), expected, "at {now} ns");
@@ -282,13 +282,15 @@ fn what_is_no_payload_is_a_warning_while_playing() {
         "music.flac",
         &format!("wmembed name=embed key={KEY} payload=00c0ffee ! wmdetect key={KEY}"),
     );
-    with_each_buffer(&pipeline, |embed, pts, _| {
+    let (sender, kept) = mpsc::channel::<String>();
+    with_each_buffer(&pipeline, move |embed, pts, _| {
         if pts == 5_000_000_000 {
             embed.set_property("payload", "decaf");
-            assert_eq!(embed.property::<String>("payload"), "00c0ffee");
+            sender.send(embed.property("payload")).unwrap();
         }
     });
     let messages = play(&pipeline);
+    assert_eq!(kept.try_iter().collect::<Vec<_>>(), ["00c0ffee"]);
     let warnings = messages.iter().filter_map(|message| match message.view() {
         gst::MessageView::Warning(warning) => Some(format!("{}", warning.error())),
         _ => None,
