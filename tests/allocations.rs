@@ -4,9 +4,10 @@
 
 mod common;
 
-use common::{detector_config, embedder_config, key, mark, recording};
+use common::{detector_config, embedder_config, key, mark_saying, recording};
 use gstwm::watermark::{
-    DetectionState, Detector, DetectorConfig, Embedder, EmbedderConfig, RowClock,
+    Detection, DetectionState, Detector, DetectorConfig, Embedder, EmbedderConfig, Payload,
+    RowClock,
 };
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -97,6 +98,7 @@ fn the_embedder_never_allocates() {
         let audio = recording("music.flac", rate, channels);
         let mut mark = vec![0.0; audio.len()];
         let mut embedder = Embedder::new(&config, &key()).unwrap();
+        let mut changes = 0;
         // The very first block counts too.
         let count = allocations(|| {
             for round in 0..2 {
@@ -104,18 +106,26 @@ fn the_embedder_never_allocates() {
                 for_pieces(audio.len() / channels, |frames| {
                     embedder.set_strength(frames.start as f64 * 1e-5);
                     embedder.set_enabled(frames.start % 5 != 0);
+                    let number = frames.start as u32;
+                    let payload = number
+                        .is_multiple_of(2)
+                        .then_some(Payload(number.to_be_bytes()));
+                    embedder.set_payload(payload);
                     let samples = frames.start * channels..frames.end * channels;
                     embedder.process(&audio[samples.clone()], &mut mark[samples]);
+                    changes += usize::from(embedder.take_payload_change().is_some());
                 });
             }
         });
         assert_eq!(count, 0, "{config:?}");
         assert!(mark.iter().any(|sample| *sample != 0.0), "{config:?}");
+        assert!(changes >= 5, "{config:?}: {changes}");
     }
 }
 
-/// Searching, found, tracking for longer than the longest window, lost, and searching again.
-fn assert_detector_never_allocates(config: &DetectorConfig, start: u64) {
+/// Searching, found, tracking for longer than the longest window, lost, and searching again; with a payload that changes,
+/// or without.
+fn assert_detector_never_allocates(config: &DetectorConfig, start: u64, payloads: bool) {
     let (rate, channels) = (config.sample_rate, config.channels);
     let music = recording("music.flac", rate, channels);
     let embedder = EmbedderConfig {
@@ -123,19 +133,26 @@ fn assert_detector_never_allocates(config: &DetectorConfig, start: u64) {
         ..embedder_config(rate, channels)
     };
     let second = rate as usize * channels;
-    let marked = mark(&music.repeat(3), &embedder, start);
+    let said = [(0, Payload([1; 4])), (8 * rate as usize, Payload([2; 4]))];
+    let said = said.map(|(frame, payload)| (frame, payloads.then_some(payload)));
+    let marked = mark_saying(&music.repeat(3), &embedder, start, &said);
     let silence = vec![0.0; 6 * second];
     let audio = [&music[..second], &marked, &silence, &marked[..3 * second]].concat();
     let mut detector = Detector::new(config, &[key()]).unwrap();
-    let mut states = [0; 3];
+    let (mut states, mut read) = ([0; 3], [0; 2]);
     let count = allocations(|| {
         detector.reset(start - 1_000_000_000);
-        let mut report = |detection: &gstwm::watermark::Detection| {
+        let mut report = |detection: &Detection| {
             states[match detection.state {
                 DetectionState::Found => 0,
                 DetectionState::Present => 1,
                 DetectionState::Lost => 2,
             }] += 1;
+            match detection.payload {
+                Some(Payload([1, ..])) => read[0] += 1,
+                Some(_) => read[1] += 1,
+                None => (),
+            }
         };
         for_pieces(audio.len() / channels, |frames| {
             detector.set_interval(0.5);
@@ -154,12 +171,20 @@ fn assert_detector_never_allocates(config: &DetectorConfig, start: u64) {
         found == 2 && present > 50 && lost == 1,
         "{config:?}: {states:?}"
     );
+    let enough = read.map(|reports| reports > 8);
+    assert_eq!(enough, [payloads; 2], "{config:?}: {read:?}");
 }
 
 #[test]
 fn the_detector_never_allocates() {
-    for (rate, channels) in [(16_000, 1), (16_000, 2), (48_000, 1), (48_000, 2)] {
-        assert_detector_never_allocates(&detector_config(rate, channels), 1_000_000_000);
+    for (rate, channels, payloads) in [
+        (16_000, 1, false),
+        (16_000, 2, true),
+        (48_000, 1, true),
+        (48_000, 2, false),
+    ] {
+        let config = detector_config(rate, channels);
+        assert_detector_never_allocates(&config, 1_000_000_000, payloads);
     }
 }
 
@@ -171,5 +196,5 @@ fn the_detector_never_allocates_with_the_utc_clock() {
         clock_tolerance: 60.0,
         ..detector_config(16_000, 1)
     };
-    assert_detector_never_allocates(&config, 1_764_000_000_070_000_000);
+    assert_detector_never_allocates(&config, 1_764_000_000_070_000_000, true);
 }

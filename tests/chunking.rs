@@ -3,8 +3,9 @@
 
 mod common;
 
-use common::{detector_config, embedder_config, key, mark, recording};
-use gstwm::watermark::{Detection, DetectionState, Detector, Embedder, EmbedderConfig};
+use common::{detector_config, embedder_config, key, mark_saying, recording};
+use gst::prelude::*;
+use gstwm::watermark::{Detection, DetectionState, Detector, Embedder, EmbedderConfig, Payload};
 use proptest::prelude::*;
 use std::sync::OnceLock;
 
@@ -50,27 +51,35 @@ fn programme() -> &'static [f32] {
     })
 }
 
+const PAYLOADS: [Payload; 2] = [Payload([1; 4]), Payload([2; 4])];
+
+/// The bits of the mark, and from which frame on it says what.
+type Embedded = (Vec<u32>, Vec<(u64, Option<Payload>)>);
+
 /// What changes while the embedder runs must not depend on pieces either, as long as it comes at the same frame.
-fn embed(config: &EmbedderConfig, cuts: &[usize]) -> Vec<u32> {
+fn embed(config: &EmbedderConfig, cuts: &[usize]) -> Embedded {
     let mut embedder = Embedder::new(config, &key()).unwrap();
-    embedder.reset(123_456_789);
-    let mut bits = Vec::new();
+    // Soon after the change, a message begins.
+    embedder.reset(923_456_789);
+    let (mut bits, mut changes) = (Vec::new(), Vec::new());
     let frames = programme().len() / config.channels;
     let (first, second) = programme().split_at(frames / 3 * config.channels);
-    for (strength, part) in [(0.0, first), (-6.0, second)] {
+    for (strength, payload, part) in [(0.0, PAYLOADS[0], first), (-6.0, PAYLOADS[1], second)] {
         embedder.set_strength(strength);
+        embedder.set_payload(Some(payload));
         cut(part, config.channels, cuts, |piece| {
             let mut mark = vec![f32::NAN; piece.len()];
             embedder.process(piece, &mut mark);
             bits.extend(mark.iter().map(|sample| sample.to_bits()));
+            changes.extend(embedder.take_payload_change());
         });
     }
-    bits
+    (bits, changes)
 }
 
 /// A configuration and what it makes of the audio in one piece.
-fn embedders() -> &'static [(EmbedderConfig, Vec<u32>)] {
-    static EMBEDDERS: OnceLock<Vec<(EmbedderConfig, Vec<u32>)>> = OnceLock::new();
+fn embedders() -> &'static [(EmbedderConfig, Embedded)] {
+    static EMBEDDERS: OnceLock<Vec<(EmbedderConfig, Embedded)>> = OnceLock::new();
     EMBEDDERS.get_or_init(|| {
         // The rate is what the embedder is told: that it is not that of the recording does no harm.
         let configs = [(16_000, 2, true), (44_100, 2, false), (8_000, 1, true)];
@@ -79,9 +88,12 @@ fn embedders() -> &'static [(EmbedderConfig, Vec<u32>)] {
                 lookahead,
                 ..embedder_config(rate, channels)
             };
-            let bits = embed(&config, &[1_000_000]);
+            let whole = embed(&config, &[1_000_000]);
+            let bits = &whole.0;
             assert!(bits.iter().filter(|bits| **bits != 0).count() > bits.len() / 3);
-            (config, bits)
+            let said: Vec<_> = whole.1.iter().map(|(_, said)| *said).collect();
+            assert_eq!(said, PAYLOADS.map(Some), "{config:?}");
+            (config, whole)
         };
         configs.into_iter().map(whole).collect()
     })
@@ -103,8 +115,14 @@ fn received() -> &'static [f32] {
     RECEIVED.get_or_init(|| {
         let music = recording("music.flac", RATE, 1);
         let second = RATE as usize;
-        let marked = mark(&music[second..4 * second], &embedder_config(RATE, 1), 0);
-        [&music[..second], &marked, &music[4 * second..], &music].concat()
+        let said = [(0, Some(PAYLOADS[0])), (3 * second, Some(PAYLOADS[1]))];
+        let marked = mark_saying(
+            &music[second..7 * second],
+            &embedder_config(RATE, 1),
+            0,
+            &said,
+        );
+        [&music[..second], &marked, &music[7 * second..], &music].concat()
     })
 }
 
@@ -132,6 +150,12 @@ fn reports() -> &'static [Detection] {
                 "{state:?}"
             );
         }
+        for payload in PAYLOADS {
+            assert!(
+                reports.iter().any(|report| report.payload == Some(payload)),
+                "{payload}"
+            );
+        }
         reports
     })
 }
@@ -150,32 +174,46 @@ fn through_elements(cuts: &[usize]) -> (Vec<u8>, Vec<String>) {
     common::init();
     let key = common::KEY;
     let bin = gst::parse::bin_from_description(
-        &format!("wmembed key={key} ! wmdetect name=detect key={key} interval=200000000"),
+        &format!(
+            "wmembed name=embed key={key} payload=01010101 ! wmdetect key={key} interval=200000000"
+        ),
         true,
     )
     .unwrap();
-    let element: gst::Element = gst::prelude::Cast::upcast(bin);
+    let embed = bin.by_name("embed").unwrap();
+    let element: gst::Element = bin.upcast();
     let bus = gst::Bus::new();
-    gst::prelude::ElementExt::set_bus(&element, Some(&bus));
+    element.set_bus(Some(&bus));
     let mut harness = gst_check::Harness::with_element(&element, Some("sink"), Some("src"));
     harness.set_src_caps_str("audio/x-raw,format=S16LE,rate=16000,channels=2,layout=interleaved");
     let samples: Vec<i16> = programme().iter().map(|v| (v * 32_767.0) as i16).collect();
     let (mut frames, mut output) = (0, Vec::new());
-    cut(&samples, 2, cuts, |piece| {
+    let (first, second) = samples.split_at(samples.len() / 4 * 2);
+    let mut push = |piece: &[i16]| {
         let bytes: Vec<u8> = piece.iter().flat_map(|v| v.to_le_bytes()).collect();
         let mut buffer = gst::Buffer::from_slice(bytes);
         let pts = gst::ClockTime::from_nseconds(frames * 62_500);
         buffer.get_mut().unwrap().set_pts(pts);
         frames += piece.len() as u64 / 2;
         harness.push(buffer).unwrap();
-    });
+    };
+    cut(first, 2, cuts, &mut push);
+    embed.set_property("payload", "02020202");
+    cut(second, 2, cuts, &mut push);
     harness.push_event(gst::event::Eos::new());
     while let Some(buffer) = harness.try_pull() {
         output.extend_from_slice(&buffer.map_readable().unwrap());
     }
-    gst::prelude::ElementExt::set_bus(&element, None);
-    let messages = bus.iter().filter_map(|message| common::detection(&message));
-    (output, messages.map(|m| m.fields.to_string()).collect())
+    element.set_bus(None);
+    let structures = bus.iter().filter_map(|message| {
+        let structure = message.structure();
+        let ours = structure.filter(|s| s.name().starts_with("wm"));
+        ours.map(|s| s.to_string())
+    });
+    let mut messages: Vec<String> = structures.collect();
+    // Whether one element or the other is the first to say something, does depend on the size of buffers.
+    messages.sort_by_key(|message| message.starts_with("wmdetect"));
+    (output, messages)
 }
 
 fn whole_through_elements() -> &'static (Vec<u8>, Vec<String>) {
@@ -184,6 +222,10 @@ fn whole_through_elements() -> &'static (Vec<u8>, Vec<String>) {
         let whole = through_elements(&[1_000_000]);
         assert_eq!(whole.0.len(), programme().len() * 2);
         assert!(whole.1.len() > 5, "{:?}", whole.1);
+        for said in ["01010101", "02020202"] {
+            let says = |message: &&String| message.starts_with("wmembed") && message.contains(said);
+            assert_eq!(whole.1.iter().filter(says).count(), 1, "{said}");
+        }
         whole
     })
 }

@@ -104,7 +104,9 @@ fn debug_shows_no_key() {
         assert_hidden(&format!("{error} {error:#?}"));
         let mut wrong = detector;
         wrong.channels = 0;
-        let error = Detector::new(&wrong, std::slice::from_ref(&key)).err().unwrap();
+        let error = Detector::new(&wrong, std::slice::from_ref(&key))
+            .err()
+            .unwrap();
         assert_hidden(&format!("{error} {error:#?}"));
     }
 }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Known answers of wire format 1. The expected bytes were made with the `blake3` and `argon2` packages of
-//! Python; if one of these tests fails, audio that was marked before is no longer found.
+//! Known answers of wire format 1. The expected bytes were made in Python, with its packages `blake3` and `argon2`, and the
+//! codeword with the generator matrix of CCSDS 231.1-O-1; if one of these tests fails, audio that was marked before is no longer found.
 
 mod common;
 
-use gstwm::watermark::RowClock;
-use gstwm::watermark::format::{self, CHIPS};
+use gstwm::watermark::format::{self, CHIPS, ROWS_PER_MESSAGE};
 use gstwm::watermark::key::{Key, KeyError};
+use gstwm::watermark::payload::{CODED_BITS, Codeword, MessageCode, Places};
+use gstwm::watermark::{Payload, RowClock};
 
 const PASSPHRASE: &str = "correct horse battery staple";
 const PASSPHRASE_KEY: &str = "140511d0d2e1db272d916fa24ce9de4a94e372f99e8259dca9db7d3ddacaaee7";
@@ -188,5 +189,104 @@ fn chips_divide_the_band() {
     ];
     for (hertz, chip) in chips {
         assert_eq!(format::chip_of(hertz), chip, "{hertz} Hz");
+    }
+}
+
+const PAYLOAD: Payload = Payload([0x00, 0xc0, 0xff, 0xee]);
+
+/// Payload, tag, and the parity bits of the code.
+const CODEWORD: &str = "00c0ffee554d845f23250cd44002991d";
+
+/// Places of the coded bits in the first row of a message, and the BLAKE3 hash of those in all eight rows. The second message
+/// is the last one with `row-clock=stream`, the third comes up with the clock of the year 2025.
+const PLACES: [(u64, &str, &str); 3] = [
+    (
+        0,
+        "661e2c0844244b057a0f372a1a2d6b686a454f5f53227f681e3c037e345a62423b\
+         1d3d33492560791b4b78360d6806246e2a4b43392b730e1b524f106b1736182378\
+         733b3079662a6f710d070328502233460a01437949757e7a21262569076b453f79",
+        "890139506062ac9091333a7513076953ec41eedd52d09bd41ac286897e1c2182",
+    ),
+    (
+        127,
+        "73194a4428642d14064e516c0a1b5e35154643100c7c657227595170044e3c3f1e\
+         2f6d00322a4050444c22453b14751f024341737d477a122026716f5754145f4e0e\
+         5d36074f6b18487d572c406f0f5e3f0d1971292d0524653a0f271d4e375e1b6f47",
+        "4abbf774b02a8ddb55d57f8649de7b03012514204af239b9557f89a61701e594",
+    ),
+    (
+        1_102_500_000,
+        "5b2c23162a383b011810171f0251744a62702e713960672c297911070433344d69\
+         342e2b46357f28266b7613123b001a2268187752374b49595d4e0b21787c454776\
+         2a1f2d4e6c5113711137023b4443697e3f1121493137675802224d09511a461b02",
+        "329a338ba9d8bc0152473f662eb24c1e85e7e3398d09268d4de95be15e68c0c0",
+    ),
+];
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Bits in bytes, the first one the most significant; +1 stands for 0.
+fn bytes_of(codeword: &Codeword) -> Vec<u8> {
+    let byte = |bits: &[f32]| {
+        let bit = |byte: u8, bit: &f32| byte << 1 | u8::from(*bit < 0.0);
+        bits.iter().fold(0, bit)
+    };
+    codeword.chunks(8).map(byte).collect()
+}
+
+#[test]
+fn the_message_of_a_payload() {
+    let codeword = MessageCode::new(&common::key()).encode(PAYLOAD);
+    assert!(codeword.iter().all(|bit| bit.abs() == 1.0));
+    assert_eq!(hex(&bytes_of(&codeword)), CODEWORD);
+}
+
+/// The parity checks of TC(128, 64), in blocks of 16 x 16: sums of identity matrices that are rotated to the right by so
+/// much. As in CCSDS 231.1-O-1, and in no way from the encoder.
+const PARITY_CHECKS: [[&[usize]; 8]; 4] = [
+    [&[0, 7], &[2], &[14], &[6], &[], &[0], &[13], &[0]],
+    [&[6], &[0, 15], &[0], &[1], &[0], &[], &[0], &[7]],
+    [&[4], &[1], &[0, 15], &[14], &[11], &[0], &[], &[3]],
+    [&[0], &[1], &[9], &[0, 13], &[14], &[1], &[0], &[]],
+];
+
+#[test]
+fn messages_are_codewords_of_the_standard() {
+    let code = MessageCode::new(&common::key());
+    for payload in [PAYLOAD, Payload([0; 4]), Payload([0xff; 4])] {
+        let codeword = code.encode(payload);
+        let rows = PARITY_CHECKS
+            .iter()
+            .flat_map(|blocks| (0..16).map(move |row| (blocks, row)));
+        for (blocks, row) in rows {
+            let bits = blocks.iter().enumerate().flat_map(|(block, turns)| {
+                let bit = move |turn: &usize| 16 * block + (row + turn) % 16;
+                turns.iter().map(bit)
+            });
+            let product: f32 = bits.map(|bit| codeword[bit]).product();
+            assert_eq!(product, 1.0, "{payload}, row {row}");
+        }
+    }
+}
+
+#[test]
+fn places_of_the_coded_bits() {
+    let mut places = Places::new(&common::key());
+    for (message, first, all) in PLACES {
+        let rows = message * ROWS_PER_MESSAGE as u64..(message + 1) * ROWS_PER_MESSAGE as u64;
+        let mut hasher = blake3::Hasher::new();
+        for row in rows.clone() {
+            let places = places.row(row);
+            assert!(places.iter().all(|bit| usize::from(*bit) < CODED_BITS));
+            hasher.update(places);
+        }
+        assert_eq!(hex(places.row(rows.start)), first, "message {message}");
+        assert_eq!(
+            hasher.finalize().to_hex().as_str(),
+            all,
+            "message {message}"
+        );
     }
 }

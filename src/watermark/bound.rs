@@ -32,9 +32,18 @@
 //! | rows of the key (fewer with `row-clock=utc`: those within the tolerance of the clock) | 1024 |
 //! | windows | 9 |
 //! | speeds | 1 every 0.02 % |
+//! | kinds of pilots: all chips, for marks without a payload, or the even ones, for marks with one | 2 |
+//! | keys | those of the detector |
 //!
 //! Half of the permitted number goes to the nominal speed, which is nearly always the right one, and the other half
 //! is shared by all other speeds: a wide speed search costs the usual case little.
+//!
+//! *Pilots.* 80 % of the permitted number goes to marks without a payload, 20 % to those with one, of which only the even chips
+//! are known beforehand. Over these the score is such a sum like any other. What the odd chips say is read only where the
+//! mark has been found, and has a tag of its own that chance passes once in 2^32 attempts; it makes no `found`.
+//!
+//! *Keys.* Each has signs of its own, and its hypotheses count like more rows of one key: the permitted number is that of
+//! all keys together.
 //!
 //! *Speeds.* At v times the speed rows end v times as often. As speeds lie on both sides of 1 the sum is the same.
 //!

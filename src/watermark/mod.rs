@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The watermark itself, free of any GStreamer type.
 //!
-//! Embedding runs format -> [`key`] -> carrier and masking -> [`Embedder`]; detection runs
-//! correlation -> search -> tracker -> judge -> [`Detector`]. Both are streaming: `new` checks the settings
-//! and allocates, `process` and `push` neither allocate nor panic, whatever the samples are and
+//! Embedding runs format -> [`key`] -> modulation with the [`payload`] -> carrier and masking -> [`Embedder`]; detection
+//! runs correlation -> heard, and from there for each key search -> tracker with a reader of the [`payload`] -> judge ->
+//! [`Detector`]. Both are streaming: `new` checks the settings and allocates, `process` and `push` neither allocate nor panic, whatever the samples are and
 //! however they are cut into pieces.
 
 mod bound;
@@ -26,7 +26,7 @@ mod masking;
 mod modulation;
 mod network;
 mod noise;
-mod payload;
+pub mod payload;
 mod places;
 mod presence;
 mod products;

@@ -33,6 +33,8 @@ pub struct Modulation {
     payload: Option<Payload>,
     /// What the latest message says.
     said: Option<Payload>,
+    /// What was said from the latest change on that was taken.
+    told: Option<Payload>,
     /// The latest message, and the one before.
     messages: [Option<Message>; 2],
     change: Option<PayloadChange>,
@@ -49,15 +51,18 @@ impl Modulation {
             places: std::array::from_fn(|_| Places::new(key)),
             payload: None,
             said: None,
+            told: None,
             messages: [None, None],
             change: None,
             start: 0,
         }
     }
 
-    /// Starts anew at `start` nanoseconds of the row clock: the next message need not follow any other.
+    /// Starts anew at `start` nanoseconds of the row clock: the next message need not follow any other. A change that has
+    /// not been taken comes again, at the start.
     pub fn reset(&mut self, start: u64) {
         self.start = start;
+        self.said = self.told;
         self.messages = [None, None];
         self.change = None;
     }
@@ -70,7 +75,9 @@ impl Modulation {
     /// The latest change of what is said, unless it has been taken already. The start of the stream is one if there
     /// was another payload before, or none.
     pub fn take_change(&mut self) -> Option<PayloadChange> {
-        self.change.take()
+        let change = self.change.take()?;
+        self.told = change.payload;
+        Some(change)
     }
 
     /// Signs of the rows themselves: of row `nanoseconds` / 200 ms, without a payload.
@@ -185,6 +192,17 @@ mod tests {
         modulation.reset(7 * MESSAGE);
         assert_eq!(modulation.signs(7 * MESSAGE).len(), CHIPS);
         assert_eq!(modulation.take_change(), None);
+    }
+
+    #[test]
+    fn a_change_that_nobody_took_comes_again() {
+        let mut modulation = modulation();
+        modulation.signs(0);
+        modulation.set_payload(Some(Payload([9; 4])));
+        modulation.signs(MESSAGE);
+        modulation.reset(MESSAGE / 3);
+        modulation.signs(MESSAGE / 2);
+        assert_eq!(modulation.take_change().map(|c| c.at), Some(MESSAGE / 3));
     }
 
     #[test]

@@ -237,12 +237,9 @@ mod tests {
             for _ in 0..100 {
                 let soft = codeword.map(|bit| 1.6 * bit + noise());
                 tries += 1;
-                match code.decode(&soft) {
-                    Some(got) => {
-                        assert_eq!(got, payload);
-                        decoded += 1;
-                    }
-                    None => (),
+                if let Some(got) = code.decode(&soft) {
+                    assert_eq!(got, payload);
+                    decoded += 1;
                 }
                 assert_eq!(other.decode(&soft), None);
             }

@@ -229,6 +229,15 @@ impl BaseTransformImpl for WmDetect {
         }
         shared.check("wmdetect")?;
         let keys = settings.load_keys(&*self.obj())?;
+        if Carrier::from(shared.carrier) == Carrier::Noise && keys.len() > 1 {
+            return Err(gst::error_msg!(
+                gst::LibraryError::Settings,
+                (
+                    "wmdetect cannot start: {} keys, but with carrier=noise there must be 1",
+                    keys.len()
+                )
+            ));
+        }
         let first = settings.utc_start();
         let by_utc = shared.row_clock == WmRowClock::Utc;
         self.utc.start(by_utc.then(|| Mapping::of_recording(first)));

@@ -6,6 +6,15 @@
 //!     ! wmdetect key="a passphrase" ! fakesink
 //! ```
 //!
+//! Several keys at once:
+//!
+//! ```text
+//! gst-launch-1.0 -m filesrc location=marked.flac ! decodebin ! audioconvert \
+//!     ! wmdetect keys="<passphrase,another>" ! fakesink sync=false
+//! ```
+//!
+//! (`gst-launch-1.0` takes arrays of single words only. An application can set any text.)
+//!
 //! It takes raw interleaved audio, integer or float, of 16 bits a sample and more, 8 to 192 kHz, 1 to 64 channels. No
 //! buffer is changed or delayed.
 //!
@@ -14,6 +23,7 @@
 //! | --- | --- | --- |
 //! | `key` | string | 64 hex digits, or else a passphrase; can be written but not read |
 //! | `key-file` | string | path of a file whose first line is the key; set this or `key` |
+//! | `keys` | array of strings | keys to listen for at the same time, instead of `key` and `key-file`; can be written but not read |
 //! | `carrier` | `programme` | what `wmembed` adds: `programme` or `noise` |
 //! | `row-clock` | `stream` | what counts the rows of the key in `wmembed`: `stream` time, or real time (`utc`) |
 //! | `clock-tolerance` | 120 s | ns, at most an hour: how far the clock may be off, for `row-clock=utc` |
@@ -24,10 +34,15 @@
 //! | `post-messages` | `true` | whether to post element messages |
 //! | `present` | | read-only: whether the mark is there now; notifies of changes |
 //! | `score` | | read-only: latest score; mean 0 and variance 1 on unmarked audio |
+//! | `last-payload` | string | read-only: the payload that was read last, 8 hex digits; none before; notifies when another one is read |
 //! | `stats` | | read-only: structure of figures about the search, see below |
 //!
 //! Those up to `max-speed-deviation` can be set in the states NULL and READY only. A missing or useless key is an
 //! error when the element goes to PAUSED. A key on a command line can be seen by others: prefer `key-file` there.
+//!
+//! `keys` takes keys in the form of `key`, and has no counterpart for files. What depends on the audio alone is done once for all of
+//! them. The permitted false alarms are those of all keys together: each key counts, and the score that is needed rises a
+//! little with their number (with ten keys by 0.3). With `carrier=noise` there can be one only.
 //!
 //! # Messages
 //! An element message named `wmdetect` tells when the mark is found, still present, or lost:
@@ -36,6 +51,8 @@
 //! | --- | --- | --- |
 //! | `state` | string | `found`, `present` (once an interval) or `lost` |
 //! | `score` | double | the score z: mean 0 and variance 1 on unmarked audio. `found`: with which the mark was found. `present`, `lost`: of the latest 2 s, however little they say |
+//! | `payload` | string | what the mark says, 8 hex digits; left out until it has been read, and if there is none |
+//! | `key-index` | guint | which of `keys` the message is about, the first one being 0; left out with `key` and `key-file` |
 //! | `log10-p` | double | log10 of the false alarms to be expected at most in an hour of unmarked audio if such a score were enough, all attempts counted; 0 for one or more. In `present` and `lost`, which follow a mark that was found, only a scale for the score |
 //! | `window` | guint64 | ns of evidence behind the score |
 //! | `speed` | double | playing speed, 1.0 being that of `wmembed` |
@@ -56,6 +73,12 @@
 //! A time that does not exist is left out. Where the detector has to start afresh (a flush, other caps, a new stream, a jump in time)
 //! while the mark is present, a `lost` closes the account.
 //!
+//! # Payload
+//! `found` mostly comes before the payload is read. As soon as it is, there is a `present` that has it, whatever `interval`
+//! says; so there is when another one is read. When the mark says nothing any more, the `present` messages have none. What is read has
+//! passed a check of 32 bits with the key. To read it takes one message of 1.6 s at least, and more of them if the mark is weak.
+//! Until then half of the frequencies count, and the score is lower by a factor of 1.4; 2 s after it is read, all of them do.
+//!
 //! # Time of day
 //! With `row-clock=utc` the detector searches the rows within `clock-tolerance` of its own clock. That is the
 //! `GstReferenceTimestampMeta` with caps `timestamp/x-unix` of the buffer; else, in a recording, `utc-start` at the first buffer
@@ -66,7 +89,7 @@
 //!
 //! # Stats
 //! `frames` (guint64) taken since the detector last started afresh, `highest-score` (double) since then, `found` (guint64), how often the mark
-//! was found, `threshold` (double), the score that counts as found, `hypotheses-per-hour` (double) and `speeds` (guint) that are searched.
+//! was found, `payload-tries` (guint64), how often it was tried to read a payload (a wrong one gets through once in 2^32), `threshold` (double), the score that counts as found, `hypotheses-per-hour` (double) and `speeds` (guint) that are searched.
 //!
 //! # Breaks
 //! Up to a second of missing audio counts as silence. After more, or after a jump, the detector starts afresh. Buffers that are

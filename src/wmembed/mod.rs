@@ -3,8 +3,10 @@
 //!
 //! ```text
 //! gst-launch-1.0 filesrc location=in.flac ! decodebin ! audioconvert ! audioresample \
-//!     ! wmembed key="a passphrase" ! flacenc ! filesink location=marked.flac
+//!     ! wmembed key="a passphrase" payload=00c0ffee ! flacenc ! filesink location=marked.flac
 //! ```
+//!
+//! Without `payload` the mark says nothing but that it is there.
 //!
 //! It takes raw interleaved audio, integer or float, of 16 bits a sample and more, 8 to 192 kHz, 1 to 64
 //! channels, and gives back as many frames, each with the timestamp that it came with. Channels of
@@ -19,13 +21,34 @@
 //! | `row-clock` | `stream` | what counts the rows of the key: `stream` time, or real time (`utc`) |
 //! | `utc-offset` | 0 | ns, added to the time of day with `row-clock=utc` |
 //! | `lookahead` | `true` | use the programme 160 ms later too: a stronger mark, 288 ms more latency |
+//! | `payload` | none | what the mark says: four bytes as 8 hex digits, such as `00c0ffee`; empty for nothing |
 //! | `strength` | 0.0 | decibels, -24 to 24, around the transparent default; controllable |
 //! | `enabled` | `true` | whether to mark; `false` leaves every byte as it is; controllable |
 //! | `latency` | ns | read-only: time by which audio leaves later than it came |
 //!
-//! The first six can be set in the states NULL and READY only. A missing or useless
+//! The first six can be set in the states NULL and READY only, `payload`, `strength` and `enabled` at any time. A missing or useless
 //! key is an error when the element goes to PAUSED. A key on a command line can be seen by others: prefer
 //! `key-file` there.
+//!
+//! # Payload
+//! A mark that says nothing is stronger: with a payload, half of the frequencies carry it, and until it is read, the other half
+//! is all that a detector has. It can be set at any time, and is said over and over, in messages of 1.6 s that begin where the row
+//! clock is a multiple of that. The first message that the element has not begun when the property is set is the first one
+//! that says it. An element message named `wmembed` tells where that is:
+//!
+//! | field | type | meaning |
+//! | --- | --- | --- |
+//! | `payload` | string | what the mark says from there on, 8 hex digits; empty for nothing |
+//! | `timestamp` | guint64 | ns, buffer timestamp of the place |
+//! | `stream-time` | guint64 | ns, the same as stream time |
+//! | `running-time` | guint64 | ns, the same as running time |
+//!
+//! It comes before the audio leaves. Another comes only when something else is said, or with new caps: not after a seek, and
+//! not where marking starts afresh for another reason. At the start of a stream, which may lie in the midst of a message, what is set is said at once; if that is
+//! nothing, there is no message about it. The messages come also while `enabled` is `false`. A time that does not exist is left out.
+//!
+//! A text that is no payload is an error when the element goes to PAUSED, and so is a payload with `carrier=noise`. Later on
+//! it is a warning on the bus, and the payload stays as it was.
 //!
 //! # Time of day
 //! With `row-clock=utc` the signs follow Unix time and never repeat. Where that comes from, first to last:

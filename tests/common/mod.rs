@@ -10,7 +10,7 @@ mod random;
 use gst::prelude::*;
 use gst_audio::AudioFormat;
 use gstwm::watermark::{
-    Carrier, Detection, Detector, DetectorConfig, Embedder, EmbedderConfig, Key, RowClock,
+    Carrier, Detection, Detector, DetectorConfig, Embedder, EmbedderConfig, Key, Payload, RowClock,
 };
 use std::sync::Once;
 
@@ -93,18 +93,8 @@ pub fn recording(file: &str, rate: u32, channels: usize) -> Vec<f32> {
         "{} ! audio/x-raw,format=F32LE,rate={rate},channels={channels} ! appsink name=sink sync=false",
         decoder(file)
     ));
-    let sink: gst_app::AppSink = pipeline.by_name("sink").unwrap().downcast().unwrap();
     pipeline.set_state(gst::State::Playing).unwrap();
-    let mut samples = Vec::new();
-    while let Ok(sample) = sink.pull_sample() {
-        let map = sample.buffer().unwrap().map_readable().unwrap();
-        samples.extend(
-            map.as_chunks()
-                .0
-                .iter()
-                .map(|bytes| f32::from_le_bytes(*bytes)),
-        );
-    }
+    let samples = pull(&pipeline);
     pipeline.set_state(gst::State::Null).unwrap();
     assert!(
         samples.len() > 7 * rate as usize * channels,
@@ -139,13 +129,30 @@ pub fn detector_config(sample_rate: u32, channels: usize) -> DetectorConfig {
 
 /// The programme with its mark, frame for frame; the first frame is at `start` nanoseconds of the row clock.
 pub fn mark(programme: &[f32], config: &EmbedderConfig, start: u64) -> Vec<f32> {
+    mark_saying(programme, config, start, &[])
+}
+
+/// The same, with a payload that is set where the embedder takes a frame, one or several.
+pub fn mark_saying(
+    programme: &[f32],
+    config: &EmbedderConfig,
+    start: u64,
+    said: &[(usize, Option<Payload>)],
+) -> Vec<f32> {
     let mut embedder = Embedder::new(config, &key()).unwrap();
     embedder.reset(start);
     let delay = embedder.latency() * config.channels;
     let mut input = programme.to_vec();
     input.resize(programme.len() + delay, 0.0);
     let mut mark = vec![0.0; input.len()];
-    embedder.process(&input, &mut mark);
+    let mut done = 0;
+    for (frame, payload) in said {
+        let until = frame * config.channels;
+        embedder.process(&input[done..until], &mut mark[done..until]);
+        embedder.set_payload(*payload);
+        done = until;
+    }
+    embedder.process(&input[done..], &mut mark[done..]);
     programme
         .iter()
         .zip(&mark[delay..])
@@ -194,6 +201,42 @@ pub fn play_at(audio: &[f32], speed: f64) -> Vec<f32> {
     (0..frames).map(sample).collect()
 }
 
+/// What becomes of audio of one channel in a pipeline of the elements of `description`, at another rate.
+pub fn through(audio: &[f32], rate: u32, description: &str, to: u32) -> Vec<f32> {
+    need(&[
+        ("audioconvert", "gstreamer1.0-plugins-base"),
+        ("audioresample", "gstreamer1.0-plugins-base"),
+    ]);
+    let pipeline = pipeline(&format!(
+        "appsrc name=source format=time max-bytes=0 \
+         caps=audio/x-raw,format=F32LE,rate={rate},channels=1,layout=interleaved \
+         ! {description} ! audioconvert ! audioresample ! audio/x-raw,format=F32LE,rate={to},channels=1 \
+         ! appsink name=sink sync=false"
+    ));
+    let source: gst_app::AppSrc = pipeline.by_name("source").unwrap().downcast().unwrap();
+    let bytes: Vec<u8> = audio.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let mut buffer = gst::Buffer::from_slice(bytes);
+    buffer.get_mut().unwrap().set_pts(gst::ClockTime::ZERO);
+    pipeline.set_state(gst::State::Playing).unwrap();
+    source.push_buffer(buffer).unwrap();
+    source.end_of_stream().unwrap();
+    let samples = pull(&pipeline);
+    pipeline.set_state(gst::State::Null).unwrap();
+    samples
+}
+
+/// What comes out of a pipeline whose last element is the appsink `sink`.
+fn pull(pipeline: &gst::Pipeline) -> Vec<f32> {
+    let sink: gst_app::AppSink = pipeline.by_name("sink").unwrap().downcast().unwrap();
+    let mut samples = Vec::new();
+    while let Ok(sample) = sink.pull_sample() {
+        let map = sample.buffer().unwrap().map_readable().unwrap();
+        let bytes = map.as_chunks().0.iter();
+        samples.extend(bytes.map(|bytes| f32::from_le_bytes(*bytes)));
+    }
+    samples
+}
+
 /// What a microphone hears of it (one channel) across a room: the direct sound, twice as much energy in echoes that die
 /// away by 60 dB in 0.4 s, and noise that is `snr` decibels below.
 pub fn through_room(audio: &[f32], rate: u32, snr: f64, seed: u64) -> Vec<f32> {
@@ -229,7 +272,12 @@ pub fn with_noise(audio: &[f32], snr: f64, random: &mut Random) -> Vec<f32> {
 
 /// What a detector says about audio of one channel, and the second at which it says so.
 pub fn detections(audio: &[f32], config: &DetectorConfig) -> Vec<(f64, Detection)> {
-    let mut detector = Detector::new(config, &[key()]).unwrap();
+    detections_of(audio, config, &key())
+}
+
+/// The same about the mark of any key.
+pub fn detections_of(audio: &[f32], config: &DetectorConfig, key: &Key) -> Vec<(f64, Detection)> {
+    let mut detector = Detector::new(config, std::slice::from_ref(key)).unwrap();
     let mut all = Vec::new();
     let rate = config.sample_rate;
     let mut taken = 0;
