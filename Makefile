@@ -21,7 +21,8 @@ measure: build ## mark recordings (FILES=...), send them through codecs, tell wh
 
 robustness: build ## damage recordings (FILES=...) in many ways and in a simulated room, tell what is found, draw it
 	@scripts/robustness.py $(if $(EXCERPTS),--excerpts $(EXCERPTS)) $(if $(SEED),--seed $(SEED)) \
-		$(if $(JOBS),--jobs $(JOBS)) $(if $(OUT),--out $(OUT)) $(if $(ATTACKS),--attacks '$(ATTACKS)') $(FILES)
+		$(if $(JOBS),--jobs $(JOBS)) $(if $(OUT),--out $(OUT)) $(if $(ATTACKS),--attacks '$(ATTACKS)') \
+		$(if $(PAYLOAD),--payload $(PAYLOAD)) $(FILES)
 
 unmarked: deps ## count false alarms on recordings (FILES=..., KEYS=100, RATE=..., JOBS=2); can be stopped and continued
 	cargo run --release --example unmarked -- --out $(TARGET)/unmarked.tsv --keys $(or $(KEYS),100) \
