@@ -2,10 +2,10 @@
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo measure robustness unmarked test check clean
+.PHONY: help deps build demo measure robustness unmarked payload-null test check clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
 
 deps: ## install the missing Debian packages: compiler, GStreamer, its plugins and headers
 	@scripts/deps.sh
@@ -19,13 +19,17 @@ demo: build ## mark two recordings, send them through MP3 at 64 kbit/s, find the
 measure: build ## mark recordings (FILES=...), send them through codecs, tell what is found, and how fast
 	@scripts/measure.sh $(FILES)
 
-robustness: build ## damage recordings (FILES=...) in many ways and in a simulated room, tell what is found, draw it
+robustness: build ## damage recordings (FILES=..., PAYLOAD=...) in many ways, tell what is found, draw it
 	@scripts/robustness.py $(if $(EXCERPTS),--excerpts $(EXCERPTS)) $(if $(SEED),--seed $(SEED)) \
-		$(if $(JOBS),--jobs $(JOBS)) $(if $(OUT),--out $(OUT)) $(if $(ATTACKS),--attacks '$(ATTACKS)') $(FILES)
+		$(if $(JOBS),--jobs $(JOBS)) $(if $(OUT),--out $(OUT)) $(if $(ATTACKS),--attacks '$(ATTACKS)') \
+		$(if $(PAYLOAD),--payload $(PAYLOAD)) $(FILES)
 
 unmarked: deps ## count false alarms on recordings (FILES=..., KEYS=100, RATE=..., JOBS=2); can be stopped and continued
 	cargo run --release --example unmarked -- --out $(TARGET)/unmarked.tsv --keys $(or $(KEYS),100) \
 		--jobs $(or $(JOBS),2) --drums 10 $(if $(RATE),--rate $(RATE)) $(FILES)
+
+payload-null: deps ## try to read payloads where there are none on recordings (FILES=..., TRIES=350000, RATE=...)
+	cargo run --release --example payload_null -- $(if $(TRIES),--tries $(TRIES)) $(if $(RATE),--rate $(RATE)) $(FILES)
 
 # GStreamer writes its list of plugins first, so that a warning of someone else's plugin cannot stop a test.
 test: export GST_REGISTRY := $(TARGET)/test-registry.bin

@@ -16,22 +16,21 @@
 //! What was counted is appended to a file, by recording and ten keys, and is not counted again: a long run may be
 //! stopped and continued. Scores are comparable between runs only if the detector and the sample rate are the same.
 
+#[path = "common/decode.rs"]
+mod decode;
 #[path = "../tests/common/drums.rs"]
 mod drums;
 #[path = "../tests/common/random.rs"]
 mod random;
 
-use gst::prelude::*;
+use decode::Result;
 use gstwm::watermark::{Key, survey::Survey};
 use std::collections::{BTreeMap, HashSet};
-use std::error::Error;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
-
-type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 /// Permitted alarms an hour; the last is the default of `wmdetect`.
 const RATES: [f64; 9] = [300.0, 100.0, 30.0, 10.0, 3.0, 1.0, 0.1, 0.01, 1e-4];
@@ -231,50 +230,6 @@ impl Listener<'_> {
     }
 }
 
-/// Decodes a file into `listener`.
-fn listen(path: &str, rate: Option<u32>, listener: &mut Listener) -> Result<()> {
-    let rate = rate.map_or(String::new(), |rate| format!(",rate={rate}"));
-    let pipeline = gst::parse::launch(&format!(
-        "uridecodebin name=in ! audioconvert ! audioresample ! audio/x-raw,format=F32LE,layout=interleaved{rate} \
-         ! appsink name=out sync=false max-buffers=16"
-    ))?
-    .downcast::<gst::Pipeline>()
-    .map_err(|_| "the description is not that of a pipeline")?;
-    let element = |name: &str| pipeline.by_name(name).ok_or("an element is missing");
-    let uri = gst::glib::filename_to_uri(std::path::absolute(path)?, None)?;
-    element("in")?.set_property("uri", uri);
-    let sink = element("out")?
-        .downcast::<gst_app::AppSink>()
-        .map_err(|_| "out is not an appsink")?;
-    pipeline.set_state(gst::State::Playing)?;
-    let bus = pipeline.bus().ok_or("the pipeline has no bus")?;
-    let mut samples = Vec::new();
-    let result = loop {
-        // An error ends no pull, so it is asked for now and then.
-        let Some(sample) = sink.try_pull_sample(gst::ClockTime::from_mseconds(200)) else {
-            if let Some(message) = bus.pop_filtered(&[gst::MessageType::Error]) {
-                break Err(format!("{path}: {message:?}").into());
-            }
-            if sink.is_eos() {
-                break Ok(());
-            }
-            continue;
-        };
-        let structure = sample.caps().and_then(|caps| caps.structure(0));
-        let structure = structure.ok_or("audio without a format")?;
-        let (rate, channels) = (
-            structure.get::<i32>("rate")?,
-            structure.get::<i32>("channels")?,
-        );
-        let map = sample.buffer().ok_or("no buffer")?.map_readable()?;
-        samples.clear();
-        samples.extend(map.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)));
-        listener.push(&samples, rate as u32, channels as usize)?;
-    };
-    pipeline.set_state(gst::State::Null)?;
-    result
-}
-
 /// Counts one recording with some keys.
 fn count(source: &Source, keys: &[Key], arguments: &Arguments) -> Result<Count> {
     let mut listener = Listener {
@@ -285,7 +240,9 @@ fn count(source: &Source, keys: &[Key], arguments: &Arguments) -> Result<Count> 
         count: Count::NONE,
     };
     match source {
-        Source::File(path) => listen(path, arguments.rate, &mut listener)?,
+        Source::File(path) => decode::listen(path, arguments.rate, |samples, rate, channels| {
+            listener.push(samples, rate, channels)
+        })?,
         Source::Drums(eighth) => {
             let drums = drums::drums(DRUM_RATE, 60.0 * arguments.drum_minutes, *eighth);
             listener.push(&drums, DRUM_RATE, 1)?;

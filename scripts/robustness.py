@@ -11,6 +11,11 @@ the recordings as they were before marking: nothing may be found there.
 excerpt, so "found within 2 s" says that 2 s of audio suffice. The time that the detector
 names as the end of its evidence, in the 8 s, is in results.json as "found_after". It may
 be a little earlier than what the detector needed to get there, so it does not count here.
+
+With --payload the mark carries these 8 hex digits, and there are more runs: was the payload
+read in 3, 4, 6, 8 and 15 s? Excerpts are of 15 s then, if the recording is long enough. Any
+other payload that is reported, from whatever excerpt, is called wrong, and the exit status
+is 1.
 """
 
 import argparse
@@ -40,8 +45,10 @@ TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or "target")
 KEY = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
 LENGTHS = (2, 4, 8)
 """Seconds of audio that the detector gets."""
-SHORTEST = 8.5
-"""Seconds; at tempo +1 % there are 8.4 s left of it."""
+READ_LENGTHS = (3, 4, 6, 8, 15)
+"""The same for the payload."""
+SPARE = 0.5
+"""A recording is longer than an excerpt by so many seconds; at tempo +1 % it gets shorter."""
 LONGEST = 300
 """Seconds of a recording that are used."""
 
@@ -63,11 +70,16 @@ def parse_arguments():
     add("--attacks", default="", help="only those whose name matches this regular expression")
     add("--no-plot", action="store_true", help="draw nothing")
     add("--plot-only", action="store_true", help="tables and plot from results.json in --out")
+    add("--payload", help="8 hex digits that the mark carries; tells when they were read")
     add("--keep", action="store_true", help="keep the excerpts, to listen to them")
     add("--self-test", action="store_true", help="check the simulated room, and end")
     arguments = parser.parse_args()
     if arguments.excerpts < 1 or arguments.jobs < 1 or arguments.seed < 0:
         parser.error("--excerpts and --jobs must be at least 1, --seed at least 0")
+    if arguments.payload is not None:
+        arguments.payload = arguments.payload.lower()
+        if not re.fullmatch("[0-9a-f]{8}", arguments.payload):
+            parser.error("--payload must be 8 hex digits, such as 00c0ffee")
     return arguments
 
 
@@ -88,13 +100,13 @@ def prepare_gstreamer(out):
             fail(f"GStreamer does not find the element {element}")
 
 
-def mark(source, target):
-    """Mark a WAV file."""
+def mark(source, target, payload=None):
+    """Mark a WAV file, with a payload if there is one."""
     run_pipeline(
         ["filesrc", f"location={source}"],
         ["wavparse"],
         ["audioconvert"],
-        ["wmembed", f"key={KEY}"],
+        ["wmembed", f"key={KEY}", *([f"payload={payload}"] if payload else [])],
         ["audio/x-raw,format=F32LE"],
         ["wavenc"],
         ["filesink", f"location={target}"],
@@ -114,8 +126,8 @@ def run_pipeline(*elements):
 def detect(path):
     """Look for the mark in a WAV file.
 
-    Returns seconds of audio after which it was found, or None, and the highest score that
-    was reported, or None.
+    Returns seconds of audio after which it was found, or None, the highest score that was
+    reported, or None, and the set of payloads that were reported.
     """
     printed = run_pipeline(
         ["filesrc", f"location={path}"],
@@ -124,15 +136,17 @@ def detect(path):
         ["wmdetect", f"key={KEY}"],
         ["fakesink", "sync=false"],
     )
-    found_after, scores = None, []
+    found_after, scores, payloads = None, [], set()
     for line in printed.splitlines():
         if " wmdetect, " not in line:
             continue
         fields = dict(re.findall(r"[ ,]([a-z0-9-]+)=\([a-z0-9]+\)([^,;]+)", line))
         scores.append(float(fields["score"]))
+        if "payload" in fields:
+            payloads.add(fields["payload"].strip('"'))
         if fields["state"] == "found" and found_after is None:
             found_after = (int(fields["timestamp"]) + int(fields["duration"])) / 1e9
-    return found_after, max(scores, default=None)
+    return found_after, max(scores, default=None), payloads
 
 
 def write_wav(path, samples, rate):
@@ -167,8 +181,9 @@ def read_recordings(paths, scratch):
         with plain.open("rb") as file:
             channels = int.from_bytes(file.read(24)[22:24], "little")
         seconds = len(mono) / room.RATE
-        if seconds < SHORTEST:
-            complaints.append(f"{path} is too short: {seconds:.1f} s, needed are {SHORTEST} s")
+        shortest = max(LENGTHS) + SPARE
+        if seconds < shortest:
+            complaints.append(f"{path} is too short: {seconds:.1f} s, needed are {shortest} s")
         elif room.band_power(mono) < 1e-9:
             complaints.append(f"{path} is silent")
         recordings.append(
@@ -189,11 +204,20 @@ def read_recordings(paths, scratch):
     return recordings
 
 
+def lengths_of(recording, arguments):
+    """Seconds of audio that the detector gets of this recording, the longest last."""
+    if arguments.payload is None:
+        return LENGTHS
+    wanted = sorted({*LENGTHS, *READ_LENGTHS})
+    return [length for length in wanted if length + SPARE <= recording["seconds"]]
+
+
 def excerpt_starts(recording, index, arguments):
     """Where the excerpts begin, in seconds: one at random in each of equal parts."""
     random = np.random.default_rng(attacks.seed_of(arguments.seed, index, "start"))
     places = np.arange(arguments.excerpts) + random.uniform(size=arguments.excerpts)
-    return places / arguments.excerpts * (recording["seconds"] - max(LENGTHS))
+    spare = recording["seconds"] - lengths_of(recording, arguments)[-1]
+    return places / arguments.excerpts * spare
 
 
 def excerpts_of(recording, index, marked, names, others, arguments, scratch):
@@ -206,7 +230,7 @@ def excerpts_of(recording, index, marked, names, others, arguments, scratch):
     path = recording["marked" if marked else "plain"]
     channels = 1 if kind == "room" else recording["channels"]
     rate, whole = attacks.damage_whole((kind, entry), path, channels, scratch)
-    seconds = max(LENGTHS)
+    seconds = lengths_of(recording, arguments)[-1]
     for number, start in enumerate(excerpt_starts(recording, index, arguments)):
         # Where tempo was changed, the same part of the programme is elsewhere.
         length = len(whole) / rate
@@ -230,33 +254,39 @@ def examine(task):
     """Damage one recording in one way, look for the mark; returns a list of results."""
     recording, index, marked, names, others, arguments, scratch = task
     results = []
+    lengths, payload = lengths_of(recording, arguments), arguments.payload
     state = "marked" if marked else "plain"
     base = scratch / re.sub(r"\W+", "-", f"{index} {recording['name']} {state} {names[0]}")
     for name, number, start, rate, samples in excerpts_of(
         recording, index, marked, names, others, arguments, base
     ):
-        found = {}
-        for length in LENGTHS:
+        found, read, wrong = {}, {}, set()
+        for length in lengths:
             label = re.sub(r"\W+", "-", f"{index} {recording['name']} {state} {name} {number}")
             path = scratch / f"{label}-{length}s.wav"
             write_wav(path, samples[: length * rate], rate)
-            found_after, score = detect(path)
-            found[str(length)] = found_after is not None
-            if not arguments.keep or length != max(LENGTHS):
+            found_after, score, payloads = detect(path)
+            wrong |= payloads - ({payload} if marked else set())
+            if length in LENGTHS:
+                found[str(length)] = found_after is not None
+            if length in READ_LENGTHS:
+                read[str(length)] = payload in payloads
+            if not arguments.keep or length != lengths[-1]:
                 path.unlink()
-        results.append(
-            {
-                "recording": recording["name"],
-                "attack": name,
-                "marked": marked,
-                "excerpt": number,
-                "start": round(float(start), 3),
-                "found": found,
-                # Of the longest run.
-                "found_after": found_after,
-                "score": score,
-            }
-        )
+        result = {
+            "recording": recording["name"],
+            "attack": name,
+            "marked": marked,
+            "excerpt": number,
+            "start": round(float(start), 3),
+            "found": found,
+            # Of the longest run.
+            "found_after": found_after,
+            "score": score,
+        }
+        if payload is not None:
+            result |= {"read": read, "wrong_payloads": sorted(wrong)}
+        results.append(result)
     for leftover in scratch.glob(f"{base.name}.*"):
         leftover.unlink()
     return results
@@ -291,7 +321,7 @@ def run(arguments, scratch):
     tasks = []
     for index, recording in enumerate(recordings):
         recording["marked"] = scratch / f"{index}-marked.wav"
-        mark(recording["plain"], recording["marked"])
+        mark(recording["plain"], recording["marked"], arguments.payload)
         others = [other["mono"] for other in recordings if other is not recording]
         for names in groups:
             for marked in (True, False):
@@ -303,7 +333,7 @@ def run(arguments, scratch):
             if sys.stderr.isatty():
                 print(f"\r{count} of {len(tasks)}", end="", file=sys.stderr, flush=True)
     print("\r", end="", file=sys.stderr)
-    return {
+    outcome = {
         "recordings": [{key: r[key] for key in ("name", "seconds")} for r in recordings],
         "excerpts": arguments.excerpts,
         "seed": arguments.seed,
@@ -312,6 +342,7 @@ def run(arguments, scratch):
         "run_time": round(time.monotonic() - begin, 1),
         "results": results,
     }
+    return outcome if arguments.payload is None else {"payload": arguments.payload} | outcome
 
 
 def main():
@@ -342,6 +373,8 @@ def main():
     print(f"results: {results}")
     if not arguments.no_plot and robustness_report.draw(outcome, out / "robustness.svg"):
         print(f"plot: {out / 'robustness.svg'}")
+    if robustness_report.print_wrong_payloads(outcome):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ page, and follows the reader's preference for light or dark.
 """
 
 import itertools
+import sys
 
 import robustness_attacks as attacks
 import robustness_room as room
@@ -15,6 +16,8 @@ LEFT, RIGHT, TOP, BOTTOM = 72, 600, 76, 318
 """Edges of the area with the lines, in pixels."""
 LENGTHS = ("2", "4", "8")
 """Seconds of audio, as they are written in results.json; the first is plotted."""
+READ_LENGTHS = ("3", "4", "6", "8", "15")
+"""The same for the payload."""
 
 LIGHT = {
     "page": "#ffffff",
@@ -63,12 +66,18 @@ text {{ font: 14px system-ui, -apple-system, "Segoe UI", sans-serif; }}
 """
 
 
-def shares(results):
-    """Share of results found at each length, as text."""
+def counts(results, what, lengths):
+    """For each length how often `what` was so, and how many results there are of this length."""
+    told = [[r[what][length] for r in results if length in r[what]] for length in lengths]
+    return [(sum(it), len(it)) for it in told]
+
+
+def shares(results, what="found", lengths=LENGTHS):
+    """Share of results found at each length, or with the payload read, as text."""
     if not results:
         return "-"
-    found = [sum(result["found"][length] for result in results) for length in LENGTHS]
-    return ", ".join(f"{100 * count / len(results):.0f}" for count in found) + " %"
+    found = counts(results, what, lengths)
+    return ", ".join(f"{100 * yes / of:.0f}" if of else "-" for yes, of in found) + " %"
 
 
 def print_table(header, rows):
@@ -84,24 +93,56 @@ def print_tables(outcome):
     plain = [result for result in outcome["results"] if not result["marked"]]
     count = len(outcome["recordings"])
     print(f"{count} recordings, {outcome['excerpts']} excerpts of each, seed {outcome['seed']}\n")
+    # What is told about results: words for a header, and a function for the figures.
+    columns = [("found within " + ", ".join(LENGTHS) + " s", shares)]
+    if "payload" in outcome:
+        words = "payload read within " + ", ".join(READ_LENGTHS) + " s"
+        columns.append((words, lambda those: shares(those, "read", READ_LENGTHS)))
     rows = []
     for name in attacks.all_attacks():
         matching = [result for result in marked if result["attack"] == name]
         if matching:
-            rows.append([name, shares(matching)])
-    print_table(["attack", "found within 2, 4, 8 s"], rows)
+            rows.append([name, *(figures(matching) for _, figures in columns)])
+    print_table(["attack", *(words for words, _ in columns)], rows)
     print()
     rows = []
     for recording in dict.fromkeys(result["recording"] for result in marked):
         own = [result for result in marked if result["recording"] == recording]
         kinds = [[r for r in own if r["attack"].startswith("room") == it] for it in (False, True)]
-        rows.append([recording, shares(kinds[0]), shares(kinds[1])])
-    print_table(["recording", "all attacks but the room", "room"], rows)
+        rows.append([recording, *(figures(kind) for _, figures in columns for kind in kinds)])
+    header = ["recording", "all attacks but the room", "room"]
+    if "payload" in outcome:
+        header += ["payload, all attacks but the room", "payload, room"]
+    print_table(header, rows)
     wrong = [result for result in plain if any(result["found"].values())]
     print(f"\nnot marked: {len(wrong)} detections in {len(plain)} excerpts")
     for result in wrong:
         print(f"  {result['recording']}, {result['attack']}, excerpt {result['excerpt']}")
+    if "payload" in outcome:
+        print_lengths(outcome, marked)
     print(f"run time: {outcome['run_time']:.0f} s")
+
+
+def print_lengths(outcome, marked):
+    """Tell how many excerpts there are of each length, and how often nothing wrong was read."""
+    told = counts(marked, "read", READ_LENGTHS)
+    numbers = [f"{of} of {length} s" for length, (_, of) in zip(READ_LENGTHS, told)]
+    wrong = sum(bool(result["wrong_payloads"]) for result in outcome["results"])
+    print(f"payload {outcome['payload']}: marked excerpts: " + ", ".join(numbers))
+    print(f"wrong payloads: in {wrong} of {len(outcome['results'])} excerpts, marked or not")
+
+
+def print_wrong_payloads(outcome):
+    """Name, on stderr, what was reported that nobody marked with; returns whether there is any."""
+    wrong = [result for result in outcome["results"] if result.get("wrong_payloads")]
+    for result in wrong:
+        state = "marked" if result["marked"] else "not marked"
+        print(
+            f"WRONG PAYLOAD {', '.join(result['wrong_payloads'])}: {result['recording']}, "
+            f"{result['attack']}, excerpt {result['excerpt']}, {state}",
+            file=sys.stderr,
+        )
+    return bool(wrong)
 
 
 def marker(shape, x, y):

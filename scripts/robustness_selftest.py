@@ -1,7 +1,14 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""Checks that the simulated room is what it claims to be: `robustness.py --self-test`."""
+"""Checks that the simulated room is what it claims to be: `robustness.py --self-test`.
+
+And that the report counts right, since its figures have excerpts of several lengths in them.
+"""
+
+import contextlib
+import io
 
 import numpy as np
+import robustness_report
 import robustness_room as room
 
 
@@ -84,6 +91,27 @@ def check_clock():
     yield "error of resampling, dB", max(level, -80.0), -80.0, 0.01
 
 
+def check_counts():
+    """An excerpt that is too short for a length counts neither as read nor as not read."""
+    short = {"read": {"3": False, "8": True}}
+    long = {"read": {"3": True, "8": True, "15": False}}
+    counted = robustness_report.counts([short, long, short], "read", ("3", "8", "15"))
+    for length, got, wanted in zip(("3", "8", "15"), counted, ((1, 3), (3, 3), (0, 1))):
+        for what, number, right in zip(("read", "excerpts"), got, wanted):
+            yield f"{what} of {length} s", number, right, 0
+
+
+def check_wrong_payloads():
+    """One is told, whatever else is right; none is told of runs without a payload."""
+    result = {"recording": "self-test", "attack": "none", "excerpt": 0, "marked": True}
+    for wrong, right in ((None, 0), ([], 0), (["00c0ffef"], 1)):
+        told = {} if wrong is None else {"wrong_payloads": wrong}
+        outcome = {"results": [result | told, result]}
+        with contextlib.redirect_stderr(io.StringIO()):
+            got = robustness_report.print_wrong_payloads(outcome)
+        yield f"wrong payload told, {wrong}", got, right, 0
+
+
 def report(checks):
     """Run checks and print them; tells whether all passed.
 
@@ -108,5 +136,7 @@ def run():
             check_level_over_distance,
             check_signal_to_noise,
             check_clock,
+            check_counts,
+            check_wrong_payloads,
         )
     )

@@ -36,7 +36,7 @@ mod search;
 mod spectrum;
 mod speeds;
 mod stretch;
-// For a measurement, `make unmarked`.
+// For measurements, `make unmarked` and `make payload-null`.
 #[doc(hidden)]
 pub mod survey;
 mod sweep;

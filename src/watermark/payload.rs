@@ -112,20 +112,27 @@ impl MessageCode {
     /// The payload of a message of which `soft` tells how likely each bit is: the sum of the chips that it lies in,
     /// times their signs. Only what the tag confirms is a payload; a wrong one passes once in 2^32 codewords.
     pub fn decode(&self, soft: &[f32; CODED_BITS]) -> Option<Payload> {
-        let mut bytes = [0; CODED_BITS / 8];
-        let (decoded, _) = CODE.decode_ms(
-            soft,
-            &mut bytes,
-            &mut [0.0; WORKING],
-            &mut [0; WORKING_BYTES],
-            MOST_ITERATIONS,
-        );
-        if !decoded {
-            return None;
-        }
-        let payload = Payload([bytes[0], bytes[1], bytes[2], bytes[3]]);
-        (bytes[4..8] == self.tag(payload)).then_some(payload)
+        self.confirm(&find_codeword(soft)?)
     }
+
+    /// The payload of a codeword, if the tag confirms it.
+    pub fn confirm(&self, codeword: &[u8; CODED_BITS / 8]) -> Option<Payload> {
+        let payload = Payload([codeword[0], codeword[1], codeword[2], codeword[3]]);
+        (codeword[4..8] == self.tag(payload)).then_some(payload)
+    }
+}
+
+/// A codeword that lies near what `soft` tells of its bits, if the decoder finds one.
+pub fn find_codeword(soft: &[f32; CODED_BITS]) -> Option<[u8; CODED_BITS / 8]> {
+    let mut bytes = [0; CODED_BITS / 8];
+    let (decoded, _) = CODE.decode_ms(
+        soft,
+        &mut bytes,
+        &mut [0.0; WORKING],
+        &mut [0; WORKING_BYTES],
+        MOST_ITERATIONS,
+    );
+    decoded.then_some(bytes)
 }
 
 /// Which coded bit lies in which odd chip: place `i` is chip `2 i + 1`.

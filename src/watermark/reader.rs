@@ -16,7 +16,7 @@ use super::payload::{
 use super::windows::score;
 
 /// Rows that are added up, and how many are kept for that. Which of them are tried after a row, changes from row to row.
-const SPANS: [usize; 9] = [8, 12, 16, 24, 32, 48, 64, 96, 128];
+pub const SPANS: [usize; 9] = [8, 12, 16, 24, 32, 48, 64, 96, 128];
 const KEPT: usize = SPANS[SPANS.len() - 1];
 /// Score of the even chips below which it is of no use to try: one in a thousand messages could be read at 9 (measured
 /// with noise for programme), half of them at 13.

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The search of the detector with many keys on one recording, to count how often it would err.
+//! The search of the detector with many keys on one recording, and the decoding of messages at many places in it, to
+//! count how often it would err.
 //!
-//! What depends on the audio alone is done once. Not part of the interface: `examples/unmarked.rs` uses it.
+//! What depends on the audio alone is done once. Not part of the interface: `examples/unmarked.rs` and
+//! `examples/payload_null.rs` use it.
 
 use super::candidate::{Best, LocalClock};
 use super::correlation::{Correlator, Slot, SpeedMap};
 use super::downmix::Downmix;
 use super::format::{CHIPS, ConfigError, ROWS, RowClock, check_stream};
 use super::key::Key;
+use super::payload::{CODED_BITS, MessageCode, Payload, Places, find_codeword};
+use super::reader::SPANS;
 use super::rows::KeyRows;
 use super::search::Search;
 use super::speeds::{speed_maps, write_chips};
@@ -26,6 +30,30 @@ pub struct Peak {
     pub score: f64,
     /// Expected false alarms in an hour, as a decimal logarithm, with a threshold that the score just reaches.
     pub log10_alarms: f64,
+}
+
+/// Where in a stream messages are tried to be decoded.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    /// The latest slot; the rows end with the last whole one before it.
+    pub slot: usize,
+    /// Index of the speed.
+    pub speed: usize,
+    /// Where rows begin, one of five.
+    pub alignment: usize,
+    /// Row of the key at the start of the stream.
+    pub first_row: u64,
+}
+
+/// What came of a try to decode.
+#[derive(Debug, Clone, Copy)]
+pub struct Try {
+    /// Rows that were added up.
+    pub rows: usize,
+    /// Whether the decoder came to a codeword.
+    pub codeword: bool,
+    /// What it says, if the tag confirms that.
+    pub payload: Option<Payload>,
 }
 
 /// A stream of audio, correlated and kept for the search with one key after the other.
@@ -133,5 +161,125 @@ impl Survey {
         let end = slots.last().copied().unwrap_or_default();
         tell(end, search.test_all());
         search.highest()
+    }
+
+    /// Slots so far.
+    pub fn slots(&self) -> usize {
+        self.kept.slots.len()
+    }
+
+    /// Speeds; the nominal one is in the middle.
+    pub fn speeds(&self) -> usize {
+        self.kept.maps.len()
+    }
+
+    /// Tries to decode messages of `key` that end at `place`, over as many rows as the detector would add up, but whether or
+    /// not there is a mark: the detector would not try without one. The tag is to be that of `tag_key`.
+    pub fn decode(&self, key: &Key, tag_key: &Key, place: Place, mut tell: impl FnMut(Try)) {
+        let (mut signs, mut places) = (key.signs(), Places::new(key));
+        let code = MessageCode::new(tag_key);
+        let clock = LocalClock {
+            first_row: place.first_row as i64,
+        };
+        let Kept {
+            maps, slots, chips, ..
+        } = &self.kept;
+        let row_of = |slot: usize| clock.row(slots[slot], maps[place.speed].speed, place.alignment);
+        let (mut soft, mut of_row) = ([0.0; CODED_BITS], [0.0; CHIPS]);
+        let Some(last) = (0..place.slot)
+            .rev()
+            .find(|&slot| row_of(slot) != row_of(place.slot))
+        else {
+            return;
+        };
+        let (mut row, mut rows) = (i64::MAX, 0);
+        for slot in (0..=last).rev() {
+            if row_of(slot) != row {
+                // What has been added so far, is whole rows.
+                if SPANS.contains(&rows) {
+                    let codeword = find_codeword(&soft);
+                    tell(Try {
+                        rows,
+                        codeword: codeword.is_some(),
+                        payload: codeword.and_then(|codeword| code.confirm(&codeword)),
+                    });
+                }
+                if rows == SPANS[SPANS.len() - 1] {
+                    return;
+                }
+                row = row_of(slot);
+                rows += 1;
+                signs.row(row.rem_euclid(ROWS as i64) as u64, &mut of_row);
+            }
+            let begin = (slot * maps.len() + place.speed) * CHIPS;
+            let bits = places.row(row.rem_euclid(ROWS as i64) as u64);
+            let pairs = chips[begin..][..CHIPS].as_chunks::<2>().0.iter();
+            for ((chip, sign), bit) in pairs.zip(of_row.as_chunks::<2>().0).zip(bits) {
+                soft[*bit as usize % CODED_BITS] += chip[1] * sign[1];
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watermark::{Carrier, Embedder, EmbedderConfig};
+
+    const RATE: usize = 16_000;
+
+    fn marked(key: &Key, payload: Payload) -> Vec<f32> {
+        let mut state = 1u32;
+        let mut noise = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            0.1 * (state as i32 as f32 / (1u32 << 31) as f32)
+        };
+        let config = EmbedderConfig {
+            sample_rate: RATE as u32,
+            channels: 1,
+            unmarked_channels: 0,
+            carrier: Carrier::Programme,
+            lookahead: true,
+            row_clock: RowClock::Stream,
+        };
+        let mut embedder = Embedder::new(&config, key).unwrap();
+        embedder.set_payload(Some(payload));
+        let programme: Vec<f32> = (0..6 * RATE).map(|_| noise()).collect();
+        let mut mark = vec![0.0; programme.len()];
+        embedder.process(&programme, &mut mark);
+        let late = &mark[embedder.latency()..];
+        programme.iter().zip(late).map(|(p, m)| p + m).collect()
+    }
+
+    #[test]
+    fn a_message_is_decoded_in_its_rows_with_its_key_only() {
+        let (key, other) = (Key::from_bytes([1; 32]), Key::from_bytes([2; 32]));
+        let payload = Payload([0, 0xc0, 0xff, 0xee]);
+        let mut survey = Survey::new(RATE as u32, 1, 0.0).unwrap();
+        survey.push(&marked(&key, payload));
+        survey.finish();
+        let place = Place {
+            slot: survey.slots() - 1,
+            speed: 0,
+            alignment: 0,
+            first_row: 0,
+        };
+        let wrong_rows = Place {
+            first_row: 400,
+            ..place
+        };
+        for (key, tag_key, place, codewords, wanted) in [
+            (&key, &key, place, true, Some(payload)),
+            (&key, &other, place, true, None),
+            (&other, &other, place, false, None),
+            (&key, &key, wrong_rows, false, None),
+        ] {
+            let mut rows = Vec::new();
+            survey.decode(key, tag_key, place, |one| {
+                assert_eq!((one.codeword, one.payload), (codewords, wanted));
+                rows.push(one.rows);
+            });
+            assert_eq!(rows, [8, 12, 16, 24]);
+        }
     }
 }
