@@ -38,7 +38,7 @@
 //! Half of the permitted number goes to the nominal speed, which is nearly always the right one, and the other half
 //! is shared by all other speeds: a wide speed search costs the usual case little.
 //!
-//! *Pilots.* 80 % of the permitted number goes to marks without a payload, 20 % to those with one, of which only the even chips
+//! *Pilots.* 90 % of the permitted number goes to marks without a payload, 10 % to those with one, of which only the even chips
 //! are known beforehand. Over these the score is such a sum like any other. What the odd chips say is read only where the
 //! mark has been found, and has a tag of its own that chance passes once in 2^32 attempts; it makes no `found`.
 //!

@@ -14,8 +14,9 @@ use zeroize::Zeroizing;
 /// The error-correcting code, and bits of a codeword.
 const CODE: LDPCCode = LDPCCode::TC128;
 pub const CODED_BITS: usize = 128;
-/// Iterations after which a decoder gives up: of the messages that 40 iterations decode, 20 decode nearly all.
-const MOST_ITERATIONS: usize = 20;
+/// Iterations after which a decoder gives up. With half of them, 5 of 100 messages fewer are decoded where half are
+/// (measured with noise); a try that fails takes half a millisecond.
+const MOST_ITERATIONS: usize = 40;
 /// Lengths of the decoder's scratch memory.
 const WORKING: usize = CODE.decode_ms_working_len();
 const WORKING_BYTES: usize = CODE.decode_ms_working_u8_len();
