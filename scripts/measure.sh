@@ -60,12 +60,23 @@ seconds() {
         ! audio/x-raw,format=F32LE,rate=48000,channels=2 ! "$@" ! fakesink sync=false > /dev/null; } 2>&1
 }
 
+# Name of what is measured, and the element with its properties.
 measure_speed() {
-    local without with
+    local name=$1 without with
+    shift
     without=$(seconds identity)
     with=$(seconds "$@")
-    awk -v name="$1" -v with="$with" -v without="$without" \
-        'BEGIN { printf "%-16s %.0f times real time on one core\n", name, 60 / (with - without) }'
+    awk -v name="$name" -v with="$with" -v without="$without" \
+        'BEGIN { printf "%-32s %.3g times real time on one core\n", name, 60 / (with - without) }'
+}
+
+# So many keys, in the form of the property keys.
+keys() {
+    local i keys=
+    for i in $(seq "$1"); do
+        keys+="${keys:+,}$(printf '%064x' "$i")"
+    done
+    echo "<$keys>"
 }
 
 files=("$@")
@@ -74,5 +85,13 @@ for file in "${files[@]}"; do
     measure_finding "$file"
 done
 echo "48 kHz, stereo, 32-bit float"
-measure_speed wmembed key=$key
-measure_speed wmdetect key=$key
+measure_speed wmembed wmembed key=$key
+measure_speed wmdetect wmdetect key=$key
+for n in 10 100; do
+    measure_speed "wmdetect, $n keys" wmdetect keys="$(keys $n)"
+    measure_speed "wmdetect, $n keys, one speed" wmdetect keys="$(keys $n)" max-speed-deviation=0
+done
+for minutes in 2 60 1440; do
+    measure_speed "wmdetect by utc, $minutes min" wmdetect key=$key row-clock=utc \
+        clock-tolerance=$((minutes * 60))000000000
+done
