@@ -38,10 +38,22 @@ pub fn compress(y: Complex<f32>) -> Complex<f32> {
     }
 }
 
+/// Mean of the logarithm of the power of some bins. Silence counts as -120 dB, and what is no number as silence.
+fn loudness(bins: &[Complex<f32>]) -> f64 {
+    let power = |y: &Complex<f32>| (y.norm_sqr() as f64).clamp(1e-12, 1e12).max(1e-12);
+    // One logarithm for sixteen powers, whose product stays within the range of the numbers.
+    let logarithms = bins
+        .chunks(16)
+        .map(|some| some.iter().map(power).product::<f64>().ln());
+    logarithms.sum::<f64>() / bins.len().max(1) as f64
+}
+
 /// Sums of C(f) = Y(t) conj Y(t - 160 ms) over the frames of one slot, Y weighted.
 pub struct Slot<'a> {
     /// Input frame, counted since the reset, at the middle of the window that is latest in the middle of the slot.
     pub middle: f64,
+    /// Mean of the logarithm of the power, over the bins and the frames of the slot.
+    pub loudness: f64,
     /// One sum for each bin of [`Correlator::bins`].
     pub sums: &'a [Complex<f32>],
 }
@@ -58,6 +70,8 @@ pub struct Correlator {
     /// Weighted spectra of the latest delay, frame `k` at `k % FRAMES_PER_DELAY`.
     history: Vec<Vec<Complex<f32>>>,
     sums: Vec<Complex<f32>>,
+    /// Sum of the frames' loudness.
+    loudness: f64,
     next_frame: u64,
     in_slot: u64,
     /// The weighting has heard the first frames.
@@ -86,6 +100,7 @@ impl Correlator {
             weighted: vec![Complex::ZERO; bins.len()],
             history: vec![vec![Complex::ZERO; bins.len()]; FRAMES_PER_DELAY as usize],
             sums: vec![Complex::ZERO; bins.len()],
+            loudness: 0.0,
             next_frame: 0,
             in_slot: 0,
             learned: false,
@@ -101,6 +116,7 @@ impl Correlator {
         self.received.reset();
         self.weighting.reset();
         self.sums.fill(Complex::ZERO);
+        self.loudness = 0.0;
         (self.next_frame, self.in_slot) = (0, 0);
         (self.learned, self.finished) = (false, false);
         self.received.extend(self.padding());
@@ -198,6 +214,9 @@ impl Correlator {
             }
             *earlier = *now;
         }
+        if has_partner {
+            self.loudness += loudness(&spectrum[self.bins.clone()]);
+        }
         self.next_frame += 1;
         self.in_slot += has_partner as u64;
     }
@@ -208,9 +227,11 @@ impl Correlator {
         let middle = (first + last + self.size as u64) as f64 / 2.0 - self.padding() as f64;
         slot(Slot {
             middle,
+            loudness: self.loudness / self.in_slot as f64,
             sums: &self.sums,
         });
         self.sums.fill(Complex::ZERO);
+        self.loudness = 0.0;
         self.in_slot = 0;
     }
 }

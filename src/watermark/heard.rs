@@ -15,6 +15,8 @@ pub struct Heard {
     pub recent: RecentSlots,
     /// Middle of the latest slot, in seconds.
     pub now: f64,
+    /// Loudness of the latest slot.
+    pub loudness: f64,
     /// Input frames so far.
     pub frames: u64,
     sums: Vec<Complex<f32>>,
@@ -32,6 +34,7 @@ impl Heard {
             rate: sample_rate as f64,
             recent: RecentSlots::new(sums),
             now: 0.0,
+            loudness: 0.0,
             frames: 0,
             sums: vec![Complex::ZERO; sums],
             chips: vec![0.0; maps.len() * CHIPS],
@@ -47,12 +50,14 @@ impl Heard {
         self.chips.fill(0.0);
         self.frames = 0;
         self.now = 0.0;
+        self.loudness = 0.0;
     }
 
     /// Takes a slot.
     pub fn take(&mut self, slot: &Slot) {
         let seconds = slot.middle / self.rate;
         self.now = seconds;
+        self.loudness = slot.loudness;
         self.recent.push(seconds, slot.sums);
         self.sums.copy_from_slice(slot.sums);
         self.made.fill(false);

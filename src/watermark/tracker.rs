@@ -47,6 +47,8 @@ pub struct Tracker {
     /// The best was the best before its present row began.
     settled: bool,
     presence: Presence,
+    /// Sum of the loudness of the slots since the best ended a row, and their number.
+    loudness: (f64, f64),
     /// Scores of the slots of the best.
     scores: RecentScores,
     timing: Timing,
@@ -99,6 +101,7 @@ impl Tracker {
             spare: lanes(),
             settled: false,
             presence: Presence::new(1.0),
+            loudness: (0.0, 0.0),
             scores: RecentScores::new(),
             timing: Timing::new(),
             chips: [0.0; CHIPS],
@@ -141,12 +144,13 @@ impl Tracker {
                 .take(evidence, offset, slots, &self.chips, product);
         }
         self.settled = false;
+        self.loudness = (0.0, 0.0);
         self.scores.reset();
         self.reader.reset(found.pilots);
         self.row = None;
         self.timing
             .restart(seconds, self.position_of_place(maps, seconds));
-        self.confirm(found, search);
+        self.presence = Presence::new(strength(found, search));
     }
 
     /// Reads what the slots that are kept say at the place that is followed now.
@@ -187,8 +191,7 @@ impl Tracker {
 
     /// Takes note that the search has just found the mark that is followed.
     pub fn confirm(&mut self, found: &Candidate, search: &Search) {
-        let rows = search.seconds(found) / ROW;
-        self.presence = Presence::new(found.score / rows.max(1.0).sqrt());
+        self.presence.confirm(strength(found, search));
     }
 
     /// Moves all hypotheses by `shift` slots.
@@ -224,6 +227,8 @@ impl Tracker {
         if let Some(score) = ended {
             self.end_row(score, &heard.maps, seconds);
         }
+        self.loudness.0 += heard.loudness;
+        self.loudness.1 += 1.0;
         let place = self.position_of_place(&heard.maps, seconds);
         if (self.timing.position() - place).abs() > OFF {
             self.timing.restart(seconds, place);
@@ -250,8 +255,9 @@ impl Tracker {
     /// The best of many looks like a mark wherever there is none. So a row counts only if its hypothesis
     /// was chosen before the row began: then the score has mean 0 without a mark.
     fn end_row(&mut self, score: f64, maps: &[SpeedMap], seconds: f64) {
+        let (loudness, slots) = std::mem::take(&mut self.loudness);
         if self.settled {
-            self.presence.take(score);
+            self.presence.take(score, loudness / slots.max(1.0));
             self.settled = !self.choose(maps, seconds);
         } else {
             self.settled = true;
@@ -453,6 +459,12 @@ impl Tracker {
         let distance = (place - expected).rem_euclid(cycle);
         distance.min(cycle - distance) <= 1
     }
+}
+
+/// Mean score of a row of what was found.
+fn strength(found: &Candidate, search: &Search) -> f64 {
+    let rows = search.seconds(found) / ROW;
+    found.score / rows.max(1.0).sqrt()
 }
 
 /// Sum of the chips times the signs of a row of the key.
