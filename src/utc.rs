@@ -13,6 +13,9 @@ use std::sync::Mutex;
 /// not captured live.
 const MOST_LATE: gst::ClockTime = gst::ClockTime::from_seconds(60);
 
+/// Longest time from the first buffer to playing in which a pipeline just starts.
+const LONGEST_START: gst::ClockTime = gst::ClockTime::SECOND;
+
 /// Latest Unix time that is used (in the year 2262): what is added to it does not overflow.
 const LAST: i128 = i64::MAX as i128;
 
@@ -93,10 +96,7 @@ impl Utc {
         };
         match transition {
             gst::StateChange::PlayingToPaused => mapping.paused = true,
-            gst::StateChange::PausedToPlaying if mapping.paused => {
-                mapping.paused = false;
-                mapping.forget();
-            }
+            gst::StateChange::PausedToPlaying => mapping.play(Clocks::default().unix),
             _ => (),
         }
     }
@@ -148,6 +148,8 @@ pub(crate) struct Mapping {
     pair: Option<Pair>,
     counted: Option<u64>,
     paused: bool,
+    /// What the system's clock showed when it was read.
+    read_at: Option<u64>,
 }
 
 impl Mapping {
@@ -175,6 +177,15 @@ impl Mapping {
     fn forget(&mut self) {
         if self.first.is_none() {
             self.pair = None;
+        }
+    }
+
+    /// Playing begins, or goes on, while the system's clock shows `now`. What was prepared long before counts from now: a
+    /// programme that was cued ten minutes ago goes on air now.
+    fn play(&mut self, now: u64) {
+        let cued = |at: u64| now.saturating_sub(at) > LONGEST_START.nseconds();
+        if std::mem::take(&mut self.paused) || self.read_at.is_some_and(cued) {
+            self.forget();
         }
     }
 
@@ -224,6 +235,7 @@ impl Mapping {
                     .and_then(|(now, then)| now.checked_sub(then))
                     .filter(|late| *late <= MOST_LATE)
                     .unwrap_or(gst::ClockTime::ZERO);
+                self.read_at = Some(clocks.unix);
                 shifted(
                     clocks.unix,
                     i128::from(self.offset) - i128::from(late.nseconds()),
@@ -353,6 +365,16 @@ mod tests {
         assert!(is_known());
         utc.change_state(gst::StateChange::PausedToPlaying);
         assert!(!is_known());
+    }
+
+    #[test]
+    fn what_was_cued_long_ago_counts_from_now() {
+        for (waited, known) in [(SECOND / 2, true), (600 * SECOND, false)] {
+            let mut mapping = Mapping::with_offset(0);
+            mapping.position(None, seconds(0), clocks(NOW, None));
+            mapping.play(NOW + waited);
+            assert_eq!(mapping.is_known(), known, "{waited} ns");
+        }
     }
 
     #[test]

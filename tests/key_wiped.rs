@@ -36,7 +36,7 @@ static UNWIPED: AtomicUsize = AtomicUsize::new(0);
 /// Large blocks that were freed.
 static LARGE_FREED: AtomicUsize = AtomicUsize::new(0);
 /// What `BLAKE3.derive_key` makes of the two keys.
-static SUBKEYS: Mutex<[[u8; 32]; 2]> = Mutex::new([[0; 32]; 2]);
+static SUBKEYS: Mutex<[[u8; 32]; 6]> = Mutex::new([[0; 32]; 6]);
 
 fn look_at(pointer: *const u8, size: usize) {
     // SAFETY: the block is still ours. Volatile, since nobody promises that all of it was written.
@@ -46,13 +46,17 @@ fn look_at(pointer: *const u8, size: usize) {
         (0..size).any(|n| byte(n) != 0)
     } else {
         let subkeys = *SUBKEYS.lock().unwrap_or_else(PoisonError::into_inner);
-        let secrets: [&[u8]; 6] = [
+        let secrets: [&[u8]; 10] = [
             PASSPHRASE.as_bytes(),
             HEX.as_bytes(),
             &HEX_BYTES,
             &PASSPHRASE_BYTES,
             &subkeys[0],
             &subkeys[1],
+            &subkeys[2],
+            &subkeys[3],
+            &subkeys[4],
+            &subkeys[5],
         ];
         // Half of a secret is more than enough to know it again.
         let is_at = |n: usize, secret: &[u8]| (0..16).all(|i| byte(n + i) == secret[i]);
@@ -93,8 +97,15 @@ static ALLOCATOR: Watching = Watching;
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     let guard = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    *SUBKEYS.lock().unwrap() =
-        [HEX_BYTES, PASSPHRASE_BYTES].map(|key| blake3::derive_key(format::SIGN_CONTEXT, &key));
+    let contexts = [
+        format::SIGN_CONTEXT,
+        format::PAYLOAD_TAG_CONTEXT,
+        format::PLACES_CONTEXT,
+    ];
+    *SUBKEYS.lock().unwrap() = std::array::from_fn(|i| {
+        let key = [HEX_BYTES, PASSPHRASE_BYTES][i % 2];
+        blake3::derive_key(contexts[i / 2], &key)
+    });
     guard
 }
 
@@ -183,6 +194,13 @@ fn embedder_and_detector_wipe_their_signs() {
         unwiped(|| drop(Detector::new(&config, std::slice::from_ref(&key)).unwrap())),
         0,
         "detector"
+    );
+    // The same key several times: what there is of each is moved while others join it.
+    let several = vec![key.clone(); 3];
+    assert_eq!(
+        unwiped(|| drop(Detector::new(&config, &several).unwrap())),
+        0,
+        "detector of several keys"
     );
 }
 

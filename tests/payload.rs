@@ -119,3 +119,42 @@ fn a_payload_costs_presence_little_and_nothing_after_it_is_read() {
         }
     }
 }
+
+/// In a noisy room 10 s and more may hold what was said before: it must not be read out of them again.
+#[test]
+fn what_was_said_before_does_not_come_back() {
+    const CHANGE: f64 = 24.0;
+    let (rate, after) = (16_000, Payload([0x12, 0x34, 0x56, 0x78]));
+    for file in FILES {
+        let programme = recording(file, rate, 1).repeat(6);
+        let programme = &programme[..48 * rate as usize];
+        let changes = [
+            (0, Some(PAYLOAD)),
+            ((CHANGE * f64::from(rate)) as usize, Some(after)),
+        ];
+        let marked = mark_saying(programme, &embedder_config(rate, 1), 0, &changes);
+        let heard = common::through_room(&marked, rate, 10.0, 2);
+        let all = detections(&heard, rate, &key());
+        let said: Vec<_> = all
+            .iter()
+            .map(|(at, report)| (*at, report.payload))
+            .collect();
+        assert!(
+            said.iter().any(|(_, payload)| *payload == Some(after)),
+            "{file}: {said:?}"
+        );
+        // 1.6 s until the change may begin, and what it takes to be sure.
+        let late = said.iter().filter(|(at, _)| *at > CHANGE + 6.0);
+        assert!(
+            late.clone().all(|(_, payload)| *payload != Some(PAYLOAD)),
+            "{file}: {said:?}"
+        );
+        let mut gone = said
+            .iter()
+            .skip_while(|(at, payload)| *at < CHANGE || *payload == Some(PAYLOAD));
+        assert!(
+            gone.all(|(_, payload)| *payload != Some(PAYLOAD)),
+            "{file}: {said:?}"
+        );
+    }
+}

@@ -79,3 +79,27 @@ fn unmarked_audio_is_not_dated() {
     let audio = recording("music.flac", RATE, 1);
     assert_eq!(dates(&audio[..128_000], 0), []);
 }
+
+/// A clock that was never set shows 1970. The rows before that do not exist, and must not look like a mark: hum is in phase
+/// with itself 160 ms earlier in all chips.
+#[test]
+fn hum_is_no_mark_where_the_clock_shows_1970() {
+    let hum: Vec<f32> = (0..20 * RATE)
+        .map(|i| {
+            let turns = 50.0 * f64::from(i) / f64::from(RATE);
+            let harmonics = (1..130).map(|h| {
+                let phase = f64::from(h * h);
+                (std::f64::consts::TAU * f64::from(h) * turns + phase).sin()
+            });
+            0.002 * harmonics.sum::<f64>() as f32
+        })
+        .collect();
+    for clock_tolerance in [10.0, 120.0] {
+        let config = DetectorConfig {
+            row_clock: RowClock::Utc,
+            clock_tolerance,
+            ..detector_config(RATE, 1)
+        };
+        assert_eq!(common::detections(&hum, &config), [], "{clock_tolerance} s");
+    }
+}

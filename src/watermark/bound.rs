@@ -29,7 +29,7 @@
 //! | what | how many |
 //! | --- | --- |
 //! | times: an alignment is tested when its row ends, one of the five after each slot of 40 ms | 90 000 |
-//! | rows of the key (fewer with `row-clock=utc`: those within the tolerance of the clock) | 1024 |
+//! | rows of the key (with `row-clock=utc` those within the tolerance of the clock, up to 864 256) | 1024 |
 //! | windows | 9 |
 //! | speeds | 1 every 0.02 % |
 //! | kinds of pilots: all chips, for marks without a payload, or the even ones, for marks with one | 2 |

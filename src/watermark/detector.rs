@@ -4,12 +4,13 @@
 use super::candidate::Pilots;
 use super::correlation::{Correlator, Slot};
 use super::downmix::Downmix;
-use super::format::{Carrier, ConfigError, RowClock, check_carrier, check_stream};
+use super::format::{Carrier, ConfigError, MOST_MILLIONS, RowClock, check_carrier, check_stream};
 use super::heard::Heard;
 use super::judge::Judge;
 use super::key::Key;
 use super::noise::{self, LagCorrelator, NoiseJudge};
 use super::payload::Payload;
+use super::rows::KeyRows;
 use super::speeds::SPEED_STEP;
 
 /// Frames of audio are taken in pieces of this many seconds.
@@ -148,6 +149,12 @@ impl Detector {
     /// A setting out of its range, settings that do not go together, or no key.
     pub fn new(config: &DetectorConfig, keys: &[Key]) -> Result<Self, ConfigError> {
         check(config)?;
+        check_size(
+            config.row_clock,
+            config.clock_tolerance,
+            config.max_speed_deviation,
+            keys.len(),
+        )?;
         let block = (BLOCK * config.sample_rate as f64) as usize;
         let path = match (config.carrier, keys) {
             (_, []) => return Err(ConfigError::Keys(0, "1 or more")),
@@ -372,6 +379,25 @@ impl Path {
         );
         Path::Noise(Box::new((correlator, judge)))
     }
+}
+
+/// Checks that a search is of a size that a machine can bear.
+///
+/// # Errors
+/// There are too many combinations of key, row and speed.
+pub fn check_size(
+    row_clock: RowClock,
+    clock_tolerance: f64,
+    max_speed_deviation: f64,
+    keys: usize,
+) -> Result<(), ConfigError> {
+    let (rows, _) = KeyRows::around(row_clock, clock_tolerance);
+    let speeds = 1.0 + 2.0 * (max_speed_deviation / 100.0 / SPEED_STEP).round();
+    let millions = 1e-6 * rows as f64 * speeds * keys as f64;
+    if millions > MOST_MILLIONS {
+        return Err(ConfigError::TooMuch(millions));
+    }
+    Ok(())
 }
 
 fn check(config: &DetectorConfig) -> Result<(), ConfigError> {

@@ -44,6 +44,10 @@ pub const SAMPLE_RATES: std::ops::RangeInclusive<u32> = 8_000..=192_000;
 /// Most channels that embedder and detector take.
 pub const MAX_CHANNELS: usize = 64;
 
+/// Most combinations of key, row and speed that are searched, in millions: a day of rows with five keys at the default
+/// speeds, or an hour at 6 percent.
+pub const MOST_MILLIONS: f64 = 50.0;
+
 /// What is added to the programme.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Carrier {
@@ -92,6 +96,8 @@ pub enum ConfigError {
     Setting(&'static str, f64, &'static str),
     /// A number of keys, and the numbers that are possible.
     Keys(usize, &'static str),
+    /// Keys times rows times speeds, in millions: more than any machine would search.
+    TooMuch(f64),
     /// [`Carrier::Noise`] with [`RowClock::Utc`].
     NoiseByUtc,
     /// [`Carrier::Noise`] with a payload.
@@ -116,6 +122,11 @@ impl std::fmt::Display for ConfigError {
             ConfigError::Keys(n, possible) => {
                 write!(f, "{n} keys, but there must be {possible}")
             }
+            ConfigError::TooMuch(millions) => write!(
+                f,
+                "keys, rows (by clock-tolerance) and speeds (by max-speed-deviation) make {millions:.0} million \
+                 combinations, but at most {MOST_MILLIONS} can be searched: lower one of them"
+            ),
             ConfigError::NoiseByUtc => {
                 write!(f, "carrier=noise works with row-clock=stream only")
             }

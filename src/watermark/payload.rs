@@ -78,14 +78,15 @@ pub type Codeword = [f32; CODED_BITS];
 /// Makes messages of payloads, and payloads of messages.
 #[derive(Clone)]
 pub struct MessageCode {
-    tag_key: Zeroizing<[u8; 32]>,
+    /// In a box, so that nothing is left where the code has been moved from.
+    tag_key: Box<Zeroizing<[u8; 32]>>,
 }
 
 impl MessageCode {
     /// The code of a key.
     pub fn new(key: &Key) -> Self {
         MessageCode {
-            tag_key: key.subkey(PAYLOAD_TAG_CONTEXT),
+            tag_key: Box::new(key.subkey(PAYLOAD_TAG_CONTEXT)),
         }
     }
 

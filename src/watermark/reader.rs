@@ -24,6 +24,10 @@ const KEPT: usize = SPANS[SPANS.len() - 1];
 const READABLE: f32 = 10.0;
 /// What stays of the sums that tell pilots from coded bits, when the next row comes.
 const STAYS: f32 = 0.9;
+/// Score of the even chips with which the odd ones tell whether they say something or not.
+const TELLING: f32 = 7.0;
+/// Score below which nothing is heard, as in a pause, and nothing is given up.
+const HEARD: f32 = 4.0;
 /// By so much a score must be better before something else is believed about the odd chips. If it is right, a score is
 /// better by a factor of the root of two.
 const BETTER_BY: f32 = 1.0;
@@ -185,6 +189,9 @@ impl Reader {
         let recent = &self.recent;
         let (even, all) = (recent.of_even(), recent.of_all(recent.odd));
         let coded = self.known.map(|_| recent.of_all(recent.odd_coded));
+        if even.max(all).max(coded.unwrap_or(0.0)) < HEARD {
+            return false;
+        }
         match self.pilots {
             Pilots::All if even > all + BETTER_BY => self.pilots = Pilots::Even,
             Pilots::Even if all > even.max(coded.unwrap_or(even)) + BETTER_BY => {
@@ -209,6 +216,9 @@ impl Reader {
         let Some((payload, codeword)) = self.try_spans(longest) else {
             return false;
         };
+        if !self.is_said_now(&codeword) {
+            return false;
+        }
         let new = self.payload() != Some(payload);
         if new {
             self.known = Some((payload, codeword));
@@ -216,6 +226,32 @@ impl Reader {
             self.recent.odd_coded = self.recent.even;
         }
         new
+    }
+
+    /// Whether the latest rows say what was read: many rows may hold mostly what was said before. Looks back as far as
+    /// it takes for the even chips to have a score of [`TELLING`]; of the right message the odd ones have the same, of another one
+    /// about nothing.
+    fn is_said_now(&self, codeword: &Codeword) -> bool {
+        let (mut odd, mut even, mut even_energy) = (0.0, 0.0, 0.0);
+        for age in 0..self.taken.min(KEPT) {
+            let row = &self.rows[(self.taken - 1 - age) % KEPT];
+            let bits = row
+                .bits
+                .iter()
+                .map(|bit| codeword[*bit as usize % CODED_BITS]);
+            odd += row
+                .odd
+                .iter()
+                .zip(bits)
+                .map(|(odd, bit)| odd * bit)
+                .sum::<f32>();
+            even += row.even;
+            even_energy += row.even_energy;
+            if score(even, even_energy) >= TELLING {
+                break;
+            }
+        }
+        odd > 0.5 * even
     }
 
     /// Whether the latest rows say what is known.

@@ -8,6 +8,9 @@ use super::key::Signs;
 use super::products::SignMatrix;
 use super::windows::LANES;
 
+/// The stream of signs ends behind this row of 32 bytes.
+const LARGEST_ROW: u64 = (1 << 59) - 1;
+
 /// All rows with [`RowClock::Stream`], else those around the detector's own clock.
 pub struct KeyRows {
     signs: Signs,
@@ -29,7 +32,7 @@ impl KeyRows {
             newest: None,
         };
         if row_clock == RowClock::Stream {
-            (0..ROWS as u64).for_each(|row| key_rows.load(row));
+            (0..ROWS as i64).for_each(|row| key_rows.load(row));
         }
         key_rows
     }
@@ -68,15 +71,18 @@ impl KeyRows {
         let oldest = newest + 1 - self.len() as i64;
         let from = self.newest.map_or(oldest, |row| (row + 1).max(oldest));
         for row in from..=newest {
-            self.load(row.max(0) as u64);
+            self.load(row);
         }
         self.newest = Some(newest);
     }
 
-    fn load(&mut self, row: u64) {
+    /// Loads a row. Rows before 1970 do not exist, but are searched where the clock shows nearly that: they have signs of
+    /// the key, too, that no mark will ever have, for without any the bound of [`super::bound`] would not hold.
+    fn load(&mut self, row: i64) {
         let mut signs = [0.0; CHIPS];
-        self.signs.row(row, &mut signs);
-        self.matrix.load(row, &signs);
+        self.signs.row(row as u64 & LARGEST_ROW, &mut signs);
+        let index = row.rem_euclid(self.len() as i64);
+        self.matrix.load(index as u64, &signs);
     }
 
     /// Row of the key that hypothesis `offset` puts at local row `local`.

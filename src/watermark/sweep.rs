@@ -4,7 +4,7 @@
 //! Evidence for each row takes 7 KB with the default speeds, so for two days it would take 6 GB. Audio takes less: pieces of 10 s
 //! are kept instead, and the rows are searched a tile at a time, each as if the piece were all there is. That takes as long
 //! as to search all of them at once, and a mark is found up to 20 s later. While one piece is collected the one before is searched,
-//! bit by bit, so that a live stream is not held up as long as the machine is fast enough.
+//! bit by bit. Only at the end of the audio, or a break in it, all that is left is searched at once.
 //!
 //! In [`super::bound`] each piece is an excerpt, so no more is tested than is counted.
 

@@ -29,7 +29,7 @@ impl Thresholds {
     /// many alarms an hour in all.
     pub fn new(keys: usize, rows: usize, speeds: usize, nominal: usize, alarms: f64) -> Self {
         // One of the alignments after each slot; ends of streams are among these (see `bound`).
-        let tests_an_hour = 3600.0 / SLOT * (keys * rows * WINDOWS) as f64;
+        let tests_an_hour = 3600.0 / SLOT * keys as f64 * (rows * WINDOWS) as f64;
         let hypotheses = [tests_an_hour, tests_an_hour * (speeds - 1) as f64];
         let of_speeds = match speeds {
             1 => [1.0, 1e-9],

@@ -5,7 +5,7 @@ use super::stream::Stream;
 use crate::audio;
 use crate::settings::{self, WmRowClock, lock};
 use crate::utc::{Mapping, Position, Utc};
-use crate::watermark::detector::DetectorStats;
+use crate::watermark::detector::{DetectorStats, check_size};
 use crate::watermark::{Carrier, DetectorConfig, Key, MAX_NOISE_DEVIATION};
 use gst::glib;
 use gst::prelude::*;
@@ -13,6 +13,7 @@ use gst::subclass::prelude::*;
 use gst_audio::subclass::prelude::*;
 use gst_base::prelude::*;
 use once_cell::sync::Lazy;
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 static CAT: Lazy<gst::DebugCategory> = Lazy::new(|| {
@@ -36,9 +37,28 @@ struct State {
 struct Published {
     present: bool,
     score: f64,
-    /// The latest that was read since the start.
+    /// The latest payload that was read since the start, and what the mark of each key says.
     payload: Option<String>,
+    said: Said,
     stats: DetectorStats,
+}
+
+/// What the marks that are present say, key by key.
+#[derive(Default)]
+struct Said(BTreeMap<u32, String>);
+
+impl Said {
+    /// Takes a message; returns a payload if it is news.
+    fn take(&mut self, report: &gst::StructureRef) -> Option<String> {
+        let key = report.get("key-index").unwrap_or(0);
+        if report.get::<&str>("state") == Ok("lost") {
+            self.0.remove(&key);
+            return None;
+        }
+        let payload: String = report.get("payload").ok()?;
+        let before = self.0.insert(key, payload.clone());
+        (before.as_ref() != Some(&payload)).then_some(payload)
+    }
 }
 
 #[derive(Default)]
@@ -60,28 +80,39 @@ impl WmDetect {
             let mut state = lock(&self.state);
             let stream = state.stream.as_mut()?;
             let result = work(stream, &mut reports);
-            let mut news = Published {
+            let news = Published {
                 present: stream.is_present(),
                 score: stream.score(),
                 payload: None,
+                said: Said::default(),
                 stats: stream.stats(),
             };
-            news.payload = reports.iter().rev().find_map(|r| r.get("payload").ok());
             (result, news)
         };
         // No lock is held from here on: whoever hears of it may come back with a property or a query.
-        self.publish(news);
+        self.publish(news, &reports);
         self.post(reports);
         Some(result)
     }
 
-    fn publish(&self, news: Published) {
+    fn publish(&self, news: Published, reports: &[gst::Structure]) {
         let (appears, says) = {
             let mut published = lock(&self.published);
-            let says = news.payload.is_some() && news.payload != published.payload;
             let appears = news.present != published.present;
-            let payload = news.payload.or(published.payload.take());
-            *published = Published { payload, ..news };
+            let mut said = std::mem::take(&mut published.said);
+            let mut payload = published.payload.take();
+            let mut says = false;
+            for report in reports {
+                if let Some(new) = said.take(report) {
+                    says |= payload.as_ref() != Some(&new);
+                    payload = Some(new);
+                }
+            }
+            *published = Published {
+                said,
+                payload,
+                ..news
+            };
             (appears, says)
         };
         if says {
@@ -238,6 +269,18 @@ impl BaseTransformImpl for WmDetect {
                 )
             ));
         }
+        check_size(
+            shared.row_clock.into(),
+            settings.clock_tolerance.seconds_f64(),
+            *deviation,
+            keys.len(),
+        )
+        .map_err(|error| {
+            gst::error_msg!(
+                gst::LibraryError::Settings,
+                ("wmdetect cannot start: {error}")
+            )
+        })?;
         let first = settings.utc_start();
         let by_utc = shared.row_clock == WmRowClock::Utc;
         self.utc.start(by_utc.then(|| Mapping::of_recording(first)));
@@ -250,8 +293,8 @@ impl BaseTransformImpl for WmDetect {
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
         *lock(&self.state) = State::default();
-        self.publish(Published::default());
-        lock(&self.published).payload = None;
+        self.publish(Published::default(), &[]);
+        *lock(&self.published) = Published::default();
         Ok(())
     }
 

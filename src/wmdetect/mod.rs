@@ -26,7 +26,7 @@
 //! | `keys` | array of strings | keys to listen for at the same time, instead of `key` and `key-file`; can be written but not read |
 //! | `carrier` | `programme` | what `wmembed` adds: `programme` or `noise` |
 //! | `row-clock` | `stream` | what counts the rows of the key in `wmembed`: `stream` time, or real time (`utc`) |
-//! | `clock-tolerance` | 120 s | ns, at most an hour: how far the clock may be off, for `row-clock=utc` |
+//! | `clock-tolerance` | 120 s | ns, at most a day: how far the clock may be off, for `row-clock=utc`; more than 13 minutes are for recordings, see below |
 //! | `utc-start` | none | ns of Unix time: when the first frame of a recording was broadcast, for `row-clock=utc`; 18446744073709551615 for none |
 //! | `false-alarms-per-hour` | 0.0001 | false alarms in an hour of unmarked audio that are acceptable |
 //! | `max-speed-deviation` | 0.1 | percent, 0 to 6: how far the playing speed may be off; at most 1 with `carrier=noise` |
@@ -86,6 +86,11 @@
 //! of audio frames are counted. Where a newer reading differs from the count by more than half of
 //! `clock-tolerance`, the detector starts afresh. `broadcast-time` comes from the mark: the detector's clock only has to be
 //! right to `clock-tolerance`.
+//!
+//! With more than 13 minutes of tolerance the rows are searched in tiles, over pieces of 10 s, while the next piece comes in. A mark
+//! is then found up to 20 s later, and not at all if it lasted for a few seconds only and has faded by then, unless the audio
+//! ends there. At the end of the audio, and at a break, what is left of the search is done at once, which takes up to 20 s of processor time
+//! with a tolerance of a day: that is for recordings, not for live streams.
 //!
 //! # Stats
 //! `frames` (guint64) taken since the detector last started afresh, `highest-score` (double) since then, `found` (guint64), how often the mark

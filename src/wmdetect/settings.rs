@@ -124,7 +124,17 @@ impl Settings {
                 )
             })
         });
-        keys.collect()
+        let keys: Vec<Key> = keys.collect::<Result<_, _>>()?;
+        for (second, key) in keys.iter().enumerate() {
+            if let Some(first) = keys[..second].iter().position(|other| other == key) {
+                return Err(gst::error_msg!(
+                    gst::LibraryError::Settings,
+                    ("wmdetect has the same key twice, number {first} and number {second} of the \
+                         property keys: leave one of them out")
+                ));
+            }
+        }
+        Ok(keys)
     }
 }
 
