@@ -394,6 +394,15 @@ fn keys_that_do_not_go_together_are_errors_that_keep_them() {
     let noise = detect(&SECRETS);
     noise.set_property_from_str("carrier", "noise");
     check(&noise, &["2 keys", "carrier=noise"]);
+    check(
+        &detect(&[SECRETS[0], SECRETS[1], SECRETS[0]]),
+        &["same key twice", "number 0 and number 2"],
+    );
+    let day = detect(&[SECRETS[0]]);
+    day.set_property_from_str("row-clock", "utc");
+    day.set_property("clock-tolerance", 86_400_000_000_000u64);
+    day.set_property("max-speed-deviation", 6.0);
+    check(&day, &["519 million", "clock-tolerance", "lower one"]);
     // An empty array is none.
     check(&detect(&[]), &["wmdetect needs a key"]);
     let flags = noise.find_property("keys").unwrap().flags();

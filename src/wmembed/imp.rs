@@ -146,7 +146,8 @@ impl WmEmbed {
 
     /// Refuses a payload that is none while playing; before that, starting fails.
     fn accepts_payload(&self, value: &glib::Value) -> bool {
-        if self.obj().current_state() <= gst::State::Ready {
+        // What is set before the start, the start checks.
+        if lock(&self.state).key.is_none() {
             return true;
         }
         let text: Option<String> = value.get().expect("type checked upstream");
