@@ -35,7 +35,7 @@
 //! | kinds of pilots: all chips, for marks without a payload, or the even ones, for marks with one | 2 |
 //! | keys | those of the detector |
 //!
-//! Half of the permitted number goes to the nominal speed, which is nearly always the right one, and the other half
+//! Four fifths of the permitted number go to the nominal speed, which is nearly always the right one, and the rest
 //! is shared by all other speeds: a wide speed search costs the usual case little.
 //!
 //! *Pilots.* 90 % of the permitted number goes to marks without a payload, 10 % to those with one, of which only the even chips
