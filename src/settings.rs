@@ -71,10 +71,40 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether it is too late to set a property: most are read when the element starts.
-pub(crate) fn is_too_late(element: &impl IsA<gst::Element>, pspec: &glib::ParamSpec) -> bool {
-    !pspec.flags().contains(gst::PARAM_FLAG_MUTABLE_PLAYING)
-        && element.current_state() > gst::State::Ready
+/// Whether it is too late to set a property, which the log then says: most are read when the element starts.
+pub(crate) fn is_too_late(
+    category: gst::DebugCategory,
+    element: &impl IsA<gst::Element>,
+    pspec: &glib::ParamSpec,
+) -> bool {
+    let late = !pspec.flags().contains(gst::PARAM_FLAG_MUTABLE_PLAYING)
+        && element.current_state() > gst::State::Ready;
+    if late {
+        gst::warning!(
+            category,
+            obj = element,
+            "Property {} can be set in NULL and READY only, it stays as it is",
+            pspec.name()
+        );
+    }
+    late
+}
+
+/// Logs the new value of a property, unless it is one that nobody may read: keys never show.
+pub(crate) fn log(
+    category: gst::DebugCategory,
+    element: &impl IsA<gst::Element>,
+    value: &glib::Value,
+    pspec: &glib::ParamSpec,
+) {
+    if pspec.flags().contains(glib::ParamFlags::READABLE) {
+        gst::info!(
+            category,
+            obj = element,
+            "Property {} is now {value:?}",
+            pspec.name()
+        );
+    }
 }
 
 /// Takes the value of a double property. NaN, which GObject lets through any range, changes nothing.

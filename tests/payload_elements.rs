@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{KEY, Message, OTHER_KEY, decoder, detection, recording};
+use common::{KEY, Message, OTHER_KEY, decoder, detection, play_all as play, recording};
 use gst::prelude::*;
 use std::sync::mpsc;
 
@@ -12,22 +12,6 @@ const RATE: u32 = 16_000;
 const CAPS: &str = "audio/x-raw,format=F32LE,rate=16000,channels=1,layout=interleaved";
 /// Nanoseconds of a message.
 const GRID: u64 = 1_600_000_000;
-
-/// Plays to the end; returns all messages. Errors are failures.
-fn play(pipeline: &gst::Pipeline) -> Vec<gst::Message> {
-    let bus = pipeline.bus().unwrap();
-    pipeline.set_state(gst::State::Playing).unwrap();
-    let mut messages = Vec::new();
-    for message in bus.iter_timed(gst::ClockTime::NONE) {
-        match message.view() {
-            gst::MessageView::Eos(_) => break,
-            gst::MessageView::Error(error) => panic!("{} {:?}", error.error(), error.debug()),
-            _ => messages.push(message),
-        }
-    }
-    pipeline.set_state(gst::State::Null).unwrap();
-    messages
-}
 
 fn heard(messages: &[gst::Message]) -> Vec<Message> {
     messages.iter().filter_map(detection).collect()

@@ -37,6 +37,61 @@ pub struct DetectorConfig {
     pub interval: f64,
 }
 
+impl DetectorConfig {
+    /// Checks that the settings go together with each other and with so many keys, whatever the format of the audio.
+    ///
+    /// # Errors
+    /// A setting out of its range, settings that do not go together, no key or too many.
+    pub fn check(&self, keys: usize) -> Result<(), ConfigError> {
+        let checks = [
+            (
+                "false-alarms-per-hour",
+                self.false_alarms_per_hour,
+                1e-30..=3600.0,
+                "1e-30 to 3600",
+            ),
+            (
+                "max-speed-deviation",
+                self.max_speed_deviation,
+                0.0..=6.0,
+                "0 to 6 percent",
+            ),
+            ("interval", self.interval, 0.1..=f64::MAX, "at least 0.1 s"),
+            (
+                "clock-tolerance",
+                self.clock_tolerance,
+                0.0..=86_400.0,
+                "0 to 86400 s",
+            ),
+        ];
+        for (name, value, range, text) in checks {
+            if !range.contains(&value) {
+                return Err(ConfigError::Setting(name, value, text));
+            }
+        }
+        check_carrier(self.carrier, self.row_clock)?;
+        if self.carrier == Carrier::Noise && self.max_speed_deviation > noise::MAX_DEVIATION {
+            return Err(ConfigError::Setting(
+                "max-speed-deviation",
+                self.max_speed_deviation,
+                "0 to 1 percent with carrier=noise",
+            ));
+        }
+        match (keys, self.carrier) {
+            (0, _) => return Err(ConfigError::Keys(0, "1 or more")),
+            (2.., Carrier::Noise) => return Err(ConfigError::Keys(keys, "1 with carrier=noise")),
+            _ => (),
+        }
+        let (rows, _) = KeyRows::around(self.row_clock, self.clock_tolerance);
+        let speeds = 1.0 + 2.0 * (self.max_speed_deviation / 100.0 / SPEED_STEP).round();
+        let millions = 1e-6 * rows as f64 * speeds * keys as f64;
+        if millions > MOST_MILLIONS {
+            return Err(ConfigError::TooMuch(millions));
+        }
+        Ok(())
+    }
+}
+
 /// What a [`Detector`] has to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DetectionState {
@@ -148,21 +203,12 @@ impl Detector {
     /// # Errors
     /// A setting out of its range, settings that do not go together, or no key.
     pub fn new(config: &DetectorConfig, keys: &[Key]) -> Result<Self, ConfigError> {
-        check(config)?;
-        check_size(
-            config.row_clock,
-            config.clock_tolerance,
-            config.max_speed_deviation,
-            keys.len(),
-        )?;
+        check_stream(config.sample_rate, config.channels)?;
+        config.check(keys.len())?;
         let block = (BLOCK * config.sample_rate as f64) as usize;
-        let path = match (config.carrier, keys) {
-            (_, []) => return Err(ConfigError::Keys(0, "1 or more")),
-            (Carrier::Programme, _) => Path::programme(config, keys, block),
-            (Carrier::Noise, [key]) => Path::noise(config, key, block),
-            (Carrier::Noise, _) => {
-                return Err(ConfigError::Keys(keys.len(), "1 with carrier=noise"));
-            }
+        let path = match (config.carrier, keys.first()) {
+            (Carrier::Noise, Some(key)) => Path::noise(config, key, block),
+            _ => Path::programme(config, keys, block),
         };
         Ok(Detector {
             channels: config.channels,
@@ -379,67 +425,4 @@ impl Path {
         );
         Path::Noise(Box::new((correlator, judge)))
     }
-}
-
-/// Checks that a search is of a size that a machine can bear.
-///
-/// # Errors
-/// There are too many combinations of key, row and speed.
-pub fn check_size(
-    row_clock: RowClock,
-    clock_tolerance: f64,
-    max_speed_deviation: f64,
-    keys: usize,
-) -> Result<(), ConfigError> {
-    let (rows, _) = KeyRows::around(row_clock, clock_tolerance);
-    let speeds = 1.0 + 2.0 * (max_speed_deviation / 100.0 / SPEED_STEP).round();
-    let millions = 1e-6 * rows as f64 * speeds * keys as f64;
-    if millions > MOST_MILLIONS {
-        return Err(ConfigError::TooMuch(millions));
-    }
-    Ok(())
-}
-
-fn check(config: &DetectorConfig) -> Result<(), ConfigError> {
-    check_stream(config.sample_rate, config.channels)?;
-    let checks = [
-        (
-            "false-alarms-per-hour",
-            config.false_alarms_per_hour,
-            1e-30..=3600.0,
-            "1e-30 to 3600",
-        ),
-        (
-            "max-speed-deviation",
-            config.max_speed_deviation,
-            0.0..=6.0,
-            "0 to 6 percent",
-        ),
-        (
-            "interval",
-            config.interval,
-            0.1..=f64::MAX,
-            "at least 0.1 s",
-        ),
-        (
-            "clock-tolerance",
-            config.clock_tolerance,
-            0.0..=86_400.0,
-            "0 to 86400 s",
-        ),
-    ];
-    for (name, value, range, text) in checks {
-        if !range.contains(&value) {
-            return Err(ConfigError::Setting(name, value, text));
-        }
-    }
-    check_carrier(config.carrier, config.row_clock)?;
-    if config.carrier == Carrier::Noise && config.max_speed_deviation > noise::MAX_DEVIATION {
-        return Err(ConfigError::Setting(
-            "max-speed-deviation",
-            config.max_speed_deviation,
-            "0 to 1 percent with carrier=noise",
-        ));
-    }
-    Ok(())
 }

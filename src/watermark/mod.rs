@@ -51,5 +51,4 @@ pub use detector::{Detection, DetectionState, Detector, DetectorConfig, Detector
 pub use embedder::{Embedder, EmbedderConfig};
 pub use format::{Carrier, ConfigError, RowClock};
 pub use key::{Key, KeyError};
-pub(crate) use noise::MAX_DEVIATION as MAX_NOISE_DEVIATION;
 pub use payload::{Payload, PayloadError};

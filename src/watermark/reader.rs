@@ -7,7 +7,7 @@
 //! which are as loud, show that there is enough to decode.
 
 use super::candidate::Pilots;
-use super::format::CHIPS;
+use super::format::{CHIPS, ROWS_PER_MESSAGE};
 use super::key::Key;
 use super::latest::energy;
 use super::payload::{
@@ -144,7 +144,7 @@ impl Reader {
             (Pilots::All, _) => (),
             (Pilots::Even, None) => silence_odd(signs),
             (Pilots::Even, Some((_, codeword))) => {
-                let places = &mut self.places[(row / 8 % 2) as usize];
+                let places = &mut self.places[parity(row)];
                 modulate(signs, codeword, places.row(row));
             }
         }
@@ -154,7 +154,7 @@ impl Reader {
     /// is believed about the odd chips from now on.
     pub fn take(&mut self, row: u64, chips: &[f32; CHIPS], signs: &[f32; CHIPS]) -> bool {
         let mut new = NO_ROW;
-        new.bits = *self.places[(row / 8 % 2) as usize].row(row);
+        new.bits = *self.places[parity(row)].row(row);
         let pairs = chips.as_chunks::<2>().0.iter();
         for ((chip, sign), odd) in pairs.zip(signs.as_chunks::<2>().0).zip(&mut new.odd) {
             new.even += chip[0] * sign[0];
@@ -285,6 +285,11 @@ impl Reader {
         }
         None
     }
+}
+
+/// Which of two neighbouring messages a row belongs to.
+fn parity(row: u64) -> usize {
+    (row / ROWS_PER_MESSAGE as u64 % 2) as usize
 }
 
 /// Makes the odd chips, or their signs, count as nothing.

@@ -8,7 +8,7 @@
 //!
 //! In [`super::bound`] each piece is an excerpt, so no more is tested than is counted.
 
-use super::candidate::{Candidate, LocalClock};
+use super::candidate::{Best, Candidate, LocalClock};
 use super::correlation::{SLOT, SpeedMap};
 use super::search::Search;
 
@@ -132,14 +132,19 @@ impl Sweep {
             let ahead = self.tiles[self.next_tile];
             self.next_tile += 1;
             search.start_tile(self.clock, ahead);
-            let mut found = false;
+            let mut best = Best::default();
             for (seconds, chips) in self.searched.slots() {
-                found |= search.test_next(seconds, chips, maps).candidate.is_some();
+                best = best.or_better(search.test_next(seconds, chips, maps));
             }
-            found |= search.test_all().candidate.is_some();
-            if found && let Some(candidate) = self.catch_up(search, maps) {
+            best = best.or_better(search.test_all());
+            if let Some(tested) = best.candidate
+                && let Some(found) = self.catch_up(search, maps)
+            {
                 self.forget();
-                return Some(candidate);
+                return Some(Candidate {
+                    log10_alarms: tested.log10_alarms,
+                    ..found
+                });
             }
         }
         None

@@ -3,10 +3,11 @@
 use super::settings::{Settings, shown_properties};
 use super::stream::Stream;
 use crate::audio;
-use crate::settings::{self, WmRowClock, lock};
+use crate::settings::{self, lock};
 use crate::utc::{Mapping, Position, Utc};
-use crate::watermark::detector::{DetectorStats, check_size};
-use crate::watermark::{Carrier, DetectorConfig, Key, MAX_NOISE_DEVIATION};
+use crate::watermark::detector::DetectorStats;
+use crate::watermark::format::SAMPLE_RATES;
+use crate::watermark::{Key, RowClock};
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
@@ -29,6 +30,7 @@ struct State {
     keys: Vec<Key>,
     stream: Option<Stream>,
     stream_id: Option<String>,
+    said: Said,
 }
 
 /// What the read-only properties show. Apart from the state, so that reading them does not wait for a
@@ -37,9 +39,8 @@ struct State {
 struct Published {
     present: bool,
     score: f64,
-    /// The latest payload that was read since the start, and what the mark of each key says.
+    /// The latest payload that was read since the start.
     payload: Option<String>,
-    said: Said,
     stats: DetectorStats,
 }
 
@@ -78,41 +79,31 @@ impl WmDetect {
         let mut reports = Vec::new();
         let (result, news) = {
             let mut state = lock(&self.state);
-            let stream = state.stream.as_mut()?;
+            let State { stream, said, .. } = &mut *state;
+            let stream = stream.as_mut()?;
             let result = work(stream, &mut reports);
             let news = Published {
                 present: stream.is_present(),
                 score: stream.score(),
-                payload: None,
-                said: Said::default(),
+                payload: reports.iter().filter_map(|report| said.take(report)).last(),
                 stats: stream.stats(),
             };
             (result, news)
         };
         // No lock is held from here on: whoever hears of it may come back with a property or a query.
-        self.publish(news, &reports);
+        self.publish(news);
         self.post(reports);
         Some(result)
     }
 
-    fn publish(&self, news: Published, reports: &[gst::Structure]) {
+    /// Shows what is new; the latest payload stays if there is no other.
+    fn publish(&self, mut news: Published) {
         let (appears, says) = {
             let mut published = lock(&self.published);
+            let says = news.payload.is_some() && news.payload != published.payload;
             let appears = news.present != published.present;
-            let mut said = std::mem::take(&mut published.said);
-            let mut payload = published.payload.take();
-            let mut says = false;
-            for report in reports {
-                if let Some(new) = said.take(report) {
-                    says |= payload.as_ref() != Some(&new);
-                    payload = Some(new);
-                }
-            }
-            *published = Published {
-                said,
-                payload,
-                ..news
-            };
+            news.payload = news.payload.or(published.payload.take());
+            *published = news;
             (appears, says)
         };
         if says {
@@ -178,24 +169,11 @@ impl ObjectImpl for WmDetect {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        if settings::is_too_late(&*self.obj(), pspec) {
-            gst::warning!(
-                CAT,
-                imp = self,
-                "Property {} can be set in NULL and READY only, it stays as it is",
-                pspec.name()
-            );
+        if settings::is_too_late(*CAT, &*self.obj(), pspec) {
             return;
         }
         lock(&self.settings).set(value, pspec);
-        if !matches!(pspec.name(), "key" | "keys") {
-            gst::info!(
-                CAT,
-                imp = self,
-                "Property {} is now {value:?}",
-                pspec.name()
-            );
-        }
+        settings::log(*CAT, &*self.obj(), value, pspec);
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
@@ -246,43 +224,17 @@ impl BaseTransformImpl for WmDetect {
 
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = lock(&self.settings).clone();
-        let Settings {
-            shared,
-            max_speed_deviation: deviation,
-            ..
-        } = &settings;
-        if Carrier::from(shared.carrier) == Carrier::Noise && *deviation > MAX_NOISE_DEVIATION {
-            return Err(gst::error_msg!(
-                gst::LibraryError::Settings,
-                ("wmdetect cannot start: with carrier=noise, max-speed-deviation is at most \
-                     {MAX_NOISE_DEVIATION} percent, not {deviation}")
-            ));
-        }
-        shared.check("wmdetect")?;
         let keys = settings.load_keys(&*self.obj())?;
-        if Carrier::from(shared.carrier) == Carrier::Noise && keys.len() > 1 {
-            return Err(gst::error_msg!(
-                gst::LibraryError::Settings,
-                (
-                    "wmdetect cannot start: {} keys, but with carrier=noise there must be 1",
-                    keys.len()
-                )
-            ));
-        }
-        check_size(
-            shared.row_clock.into(),
-            settings.clock_tolerance.seconds_f64(),
-            *deviation,
-            keys.len(),
-        )
-        .map_err(|error| {
+        // What format the audio will have, does not matter yet.
+        let config = settings.config(*SAMPLE_RATES.start(), 1);
+        config.check(keys.len()).map_err(|error| {
             gst::error_msg!(
                 gst::LibraryError::Settings,
                 ("wmdetect cannot start: {error}")
             )
         })?;
         let first = settings.utc_start();
-        let by_utc = shared.row_clock == WmRowClock::Utc;
+        let by_utc = config.row_clock == RowClock::Utc;
         self.utc.start(by_utc.then(|| Mapping::of_recording(first)));
         *lock(&self.state) = State {
             keys,
@@ -293,8 +245,8 @@ impl BaseTransformImpl for WmDetect {
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
         *lock(&self.state) = State::default();
-        self.publish(Published::default(), &[]);
-        *lock(&self.published) = Published::default();
+        self.publish(Published::default());
+        lock(&self.published).payload = None;
         Ok(())
     }
 
@@ -363,16 +315,7 @@ impl AudioFilterImpl for WmDetect {
     fn setup(&self, info: &gst_audio::AudioInfo) -> Result<(), gst::LoggableError> {
         self.with_stream(Stream::end);
         let settings = lock(&self.settings).clone();
-        let config = DetectorConfig {
-            sample_rate: info.rate(),
-            channels: info.channels() as usize,
-            carrier: settings.shared.carrier.into(),
-            row_clock: settings.shared.row_clock.into(),
-            clock_tolerance: settings.clock_tolerance.seconds_f64(),
-            false_alarms_per_hour: settings.false_alarms_per_hour,
-            max_speed_deviation: settings.max_speed_deviation,
-            interval: settings.interval.seconds_f64(),
-        };
+        let config = settings.config(info.rate(), info.channels() as usize);
         gst::debug!(CAT, imp = self, "Setting up for {config:?}");
         let mut state = lock(&self.state);
         let State { keys, stream, .. } = &mut *state;
@@ -380,5 +323,37 @@ impl AudioFilterImpl for WmDetect {
             .map_err(|error| gst::loggable_error!(CAT, "Cannot detect: {error}"))?;
         *stream = Some(new);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_mark_did_not_say_before_is_news() {
+        let report = |state: &str, key: u32, payload: Option<&str>| {
+            gst::Structure::builder("wmdetect")
+                .field("state", state)
+                .field("key-index", key)
+                .field_if_some("payload", payload)
+                .build()
+        };
+        gst::init().unwrap();
+        let mut said = Said::default();
+        for (state, key, payload, news) in [
+            ("found", 0, None, false),
+            ("present", 0, Some("00000001"), true),
+            ("present", 1, Some("00000002"), true),
+            ("present", 0, Some("00000001"), false),
+            ("present", 0, None, false),
+            ("present", 1, Some("00000002"), false),
+            ("present", 0, Some("00000003"), true),
+            ("lost", 0, Some("00000003"), false),
+            ("found", 0, Some("00000003"), true),
+        ] {
+            let expected = payload.filter(|_| news).map(String::from);
+            assert_eq!(said.take(&report(state, key, payload)), expected);
+        }
     }
 }

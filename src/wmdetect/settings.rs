@@ -2,7 +2,7 @@
 //! The settings of `wmdetect`.
 
 use crate::settings::{self, Shared};
-use crate::watermark::Key;
+use crate::watermark::{DetectorConfig, Key};
 use gst::glib;
 use gst::prelude::*;
 use zeroize::Zeroizing;
@@ -20,13 +20,13 @@ const DEFAULT_POST_MESSAGES: bool = true;
 
 #[derive(Clone)]
 pub(super) struct Settings {
-    pub shared: Shared,
+    shared: Shared,
     /// Several keys, instead of the one of [`Shared`].
     keys: Vec<Zeroizing<String>>,
-    pub clock_tolerance: gst::ClockTime,
+    clock_tolerance: gst::ClockTime,
     utc_start: u64,
-    pub false_alarms_per_hour: f64,
-    pub max_speed_deviation: f64,
+    false_alarms_per_hour: f64,
+    max_speed_deviation: f64,
     pub interval: gst::ClockTime,
     pub post_messages: bool,
 }
@@ -87,6 +87,20 @@ impl Settings {
             "interval" => self.interval.nseconds().to_value(),
             "post-messages" => self.post_messages.to_value(),
             _ => self.shared.get(pspec),
+        }
+    }
+
+    /// What the detector is to do with audio of this format.
+    pub fn config(&self, sample_rate: u32, channels: usize) -> DetectorConfig {
+        DetectorConfig {
+            sample_rate,
+            channels,
+            carrier: self.shared.carrier.into(),
+            row_clock: self.shared.row_clock.into(),
+            clock_tolerance: self.clock_tolerance.seconds_f64(),
+            false_alarms_per_hour: self.false_alarms_per_hour,
+            max_speed_deviation: self.max_speed_deviation,
+            interval: self.interval.seconds_f64(),
         }
     }
 

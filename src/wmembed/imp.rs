@@ -204,27 +204,14 @@ impl ObjectImpl for WmEmbed {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        if settings::is_too_late(&*self.obj(), pspec) {
-            gst::warning!(
-                CAT,
-                imp = self,
-                "Property {} can be set in NULL and READY only, it stays as it is",
-                pspec.name()
-            );
+        if settings::is_too_late(*CAT, &*self.obj(), pspec) {
             return;
         }
         if pspec.name() == "payload" && !self.accepts_payload(value) {
             return;
         }
         lock(&self.settings).set(value, pspec);
-        if pspec.name() != "key" {
-            gst::info!(
-                CAT,
-                imp = self,
-                "Property {} is now {value:?}",
-                pspec.name()
-            );
-        }
+        settings::log(*CAT, &*self.obj(), value, pspec);
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {

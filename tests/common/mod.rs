@@ -328,6 +328,11 @@ impl Message {
 
 /// Plays a pipeline to its end and returns what its detectors said.
 pub fn play(pipeline: &gst::Pipeline) -> Vec<Message> {
+    play_all(pipeline).iter().filter_map(detection).collect()
+}
+
+/// Plays a pipeline to its end and returns all messages. Errors are failures.
+pub fn play_all(pipeline: &gst::Pipeline) -> Vec<gst::Message> {
     let bus = pipeline.bus().unwrap();
     pipeline.set_state(gst::State::Playing).unwrap();
     let mut messages = Vec::new();
@@ -337,7 +342,7 @@ pub fn play(pipeline: &gst::Pipeline) -> Vec<Message> {
             gst::MessageView::Error(error) => {
                 panic!("{} {:?}", error.error(), error.debug())
             }
-            _ => messages.extend(detection(&message)),
+            _ => messages.push(message),
         }
     }
     pipeline.set_state(gst::State::Null).unwrap();
