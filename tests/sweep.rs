@@ -21,8 +21,8 @@ fn broadcast() -> Vec<f32> {
 }
 
 /// What a detector says whose clock is so many seconds ahead of the broadcast, give or take an hour: what, and by how
-/// many seconds it is wrong about when that was.
-fn dates(audio: &[f32], ahead: i64) -> Vec<(DetectionState, f64)> {
+/// many seconds it is wrong about when that was, and how unlikely that is by chance.
+fn dates(audio: &[f32], ahead: i64) -> Vec<(DetectionState, f64, f64)> {
     let config = DetectorConfig {
         row_clock: RowClock::Utc,
         clock_tolerance: 3600.0,
@@ -37,7 +37,7 @@ fn dates(audio: &[f32], ahead: i64) -> Vec<(DetectionState, f64)> {
         let begins = report.start * SECOND as u64 / u64::from(RATE);
         let date = report.broadcast_time.unwrap() as i64;
         let wrong = date - (BROADCAST + begins) as i64;
-        all.push((report.state, wrong as f64 / SECOND as f64));
+        all.push((report.state, wrong as f64 / SECOND as f64, report.log10_p));
     };
     for piece in audio.chunks(160) {
         detector.push(piece, &mut take);
@@ -58,11 +58,11 @@ fn a_recording_is_dated_though_the_clock_is_off_by_most_of_an_hour() {
     ] {
         let dates = dates(audio, ahead);
         assert!(
-            matches!(dates[..], [(DetectionState::Found, _), ..]),
+            matches!(dates[..], [(DetectionState::Found, _, ..-4.0), ..]),
             "{ahead} s: {dates:?}"
         );
         assert!(
-            dates.iter().all(|(_, wrong)| wrong.abs() < 0.05),
+            dates.iter().all(|(_, wrong, _)| wrong.abs() < 0.05),
             "{ahead} s: {dates:?}"
         );
     }

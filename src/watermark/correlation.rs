@@ -348,6 +348,26 @@ mod tests {
     }
 
     #[test]
+    fn ten_times_the_level_is_twenty_decibels_louder() {
+        let loudness = |level: f32| {
+            let audio = echo(16_000, DELAY, 0.0)
+                .iter()
+                .map(|x| level * x)
+                .collect::<Vec<_>>();
+            let mut correlator = Correlator::new(16_000, 0.0, audio.len());
+            let mut of_slots = Vec::new();
+            correlator.push(&audio, |slot| of_slots.push(slot.loudness));
+            of_slots
+        };
+        for (soft, loud) in loudness(0.01).into_iter().zip(loudness(0.1)) {
+            assert!(
+                (loud - soft - 100f64.ln()).abs() < 1e-3,
+                "{loud} after {soft}"
+            );
+        }
+    }
+
+    #[test]
     fn the_ramp_follows_the_speed() {
         let rate = 48_000;
         let audio = echo(rate, DELAY / 1.005, 0.5);

@@ -298,3 +298,88 @@ pub fn silence_odd(chips: &mut [f32; CHIPS]) {
         pair[1] = 0.0;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows of a mark one after the other, in noise.
+    struct Source {
+        key: Key,
+        reader: Reader,
+        row: u64,
+        state: u64,
+    }
+
+    impl Source {
+        fn new() -> Self {
+            let key = Key::from_bytes([5; 32]);
+            let mut reader = Reader::new(&key);
+            reader.reset(Pilots::Even);
+            Source {
+                key,
+                reader,
+                row: 0,
+                state: 1,
+            }
+        }
+
+        /// From -1 to 1.
+        fn noise(&mut self) -> f32 {
+            self.state ^= self.state << 13;
+            self.state ^= self.state >> 7;
+            self.state ^= self.state << 17;
+            (self.state >> 40) as f32 / (1 << 23) as f32 - 1.0
+        }
+
+        /// Takes a row of a mark that says this, at a level below the noise, or none at all.
+        fn take(&mut self, level: f32, payload: Payload) {
+            let mut signs = [0.0; CHIPS];
+            self.key.signs().row(self.row, &mut signs);
+            let mut said = signs;
+            let codeword = MessageCode::new(&self.key).encode(payload);
+            modulate(&mut said, &codeword, Places::new(&self.key).row(self.row));
+            let chips = said.map(|sign| level * sign + self.noise());
+            self.reader.take(self.row, &chips, &signs);
+            self.row += 1;
+        }
+    }
+
+    const FIRST: Payload = Payload([0, 0, 0, 1]);
+    const SECOND: Payload = Payload([0, 0, 0, 2]);
+
+    #[test]
+    fn another_payload_is_noticed_within_a_message() {
+        let mut source = Source::new();
+        (0..32).for_each(|_| source.take(0.5, FIRST));
+        assert_eq!(source.reader.payload(), Some(FIRST));
+        (0..9).for_each(|_| source.take(0.5, SECOND));
+        assert_eq!(source.reader.payload(), Some(SECOND));
+    }
+
+    #[test]
+    fn a_pause_says_nothing_against_what_was_read() {
+        let mut source = Source::new();
+        (0..32).for_each(|_| source.take(0.3, FIRST));
+        for _ in 0..500 {
+            source.take(0.0, FIRST);
+            assert_eq!(source.reader.pilots(), Pilots::Even);
+            assert_eq!(source.reader.payload(), Some(FIRST), "row {}", source.row);
+        }
+    }
+
+    #[test]
+    fn a_mark_may_cease_to_say_anything() {
+        let mut source = Source::new();
+        (0..32).for_each(|_| source.take(0.5, FIRST));
+        let mut signs = [0.0; CHIPS];
+        for _ in 0..16 {
+            source.key.signs().row(source.row, &mut signs);
+            let chips = signs.map(|sign| 0.5 * sign + source.noise());
+            source.reader.take(source.row, &chips, &signs);
+            source.row += 1;
+        }
+        assert_eq!(source.reader.pilots(), Pilots::All);
+        assert_eq!(source.reader.payload(), None);
+    }
+}
