@@ -1,21 +1,28 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Evidence added up over time, for many rows of the key at once, at one speed and one alignment.
+//! Evidence added up over time, for many rows of the key at once, at one speed and one alignment, with all chips for
+//! pilots or with the even ones.
 //!
 //! The rows of the programme advance together with those of the key, so a hypothesis is an offset
 //! between the two that stays the same: hypothesis `o` says that local row `r` is row `r + o` of the key.
 //!
-//! A row is added when it has ended; one that is under way is given when it is asked for. What is asked is what
-//! [`super::windows`] explains.
+//! Only sums that fade are kept for each of them. They are read and written with every row, so what counts is how many of them
+//! the processor takes at once: they are whole numbers of 16 bits. Such a number is the score itself, in units of
+//! 1 / [`UNIT`]: programme that grows louder makes the sums grow, not the scores.
+//!
+//! What rounding can have added at most is known, and taken off each score: [`super::bound`] holds for what is left.
 
-use super::correlation::SLOTS_PER_ROW;
-use super::windows::{
-    CUT, FADED, FADING, Fade, Highest, KEPT, LANES, Now, ROWS_KEPT, SUMS, Screen, WINDOWS, fading,
-    score,
-};
-use pulp::Arch;
+use super::windows::{FADED, LANES, SUMS, fading};
+use pulp::{Arch, Simd, WithSimd};
+
+/// Units of a score: scores up to 32 have room. A mark is found long before: the first test comes with two rows, which
+/// cannot have more than 20.
+const UNIT: f32 = 1024.0;
+/// What factors are multiplied with to be whole numbers: of the product of two numbers of 16 bits the upper 16 bits are kept,
+/// for which processors have an instruction.
+const ONE: f32 = 65_536.0;
 
 /// For each hypothesis its value of a row, `row` by the local clock, from the values row by row of the key.
-pub fn turn(products: &[f32], row: i64, hypotheses: &mut [f32]) {
+pub fn turn(products: &[i16], row: i64, hypotheses: &mut [i16]) {
     let shift = row.rem_euclid(products.len() as i64) as usize;
     let (wrapped, straight) = products.split_at(shift);
     let (begin, end) = hypotheses.split_at_mut(straight.len());
@@ -23,38 +30,97 @@ pub fn turn(products: &[f32], row: i64, hypotheses: &mut [f32]) {
     end.copy_from_slice(wrapped);
 }
 
-/// A row that has not ended: a value for each hypothesis, and the energy of its chips.
+/// A row for all hypotheses: the products of its chips with the signs, how large a step of these is, and the sum of the
+/// squares of the chips, in steps, too.
 #[derive(Clone, Copy)]
-pub struct UnderWay<'a> {
-    pub products: &'a [f32],
+pub struct NewRow<'a> {
+    pub products: &'a [i16],
+    pub step: f32,
     pub energy: f32,
 }
 
-/// What one hypothesis has from before the latest row, whole or under way.
-pub struct Before {
-    /// The rows, newest first, and their energies.
-    pub rows: [f32; KEPT],
-    pub energies: [f32; KEPT],
-    /// The first of the fading sums, and its energy.
-    pub faded: f32,
-    pub faded_energy: f32,
-}
-
-/// Running sums of many hypotheses.
+/// Fading sums of many hypotheses.
 #[derive(Clone)]
 pub struct Evidence {
     count: usize,
-    /// Whole rows, one behind the other, the latest at `newest`, one value a hypothesis; and fading sums.
-    kept: Vec<f32>,
-    faded: Vec<f32>,
-    newest: usize,
-    /// The sums of squares behind each of the sums.
-    kept_energy: [f32; ROWS_KEPT],
-    faded_energy: [f32; SUMS],
-    /// Local number of the latest whole row; `None` before the first slot.
-    row: Option<i64>,
-    /// Slots since then.
-    under_way: usize,
+    /// One sum behind the other, one value a hypothesis.
+    values: Vec<i16>,
+    sums: [Sum; SUMS],
+}
+
+/// What the values of one fading sum have in common.
+#[derive(Clone, Copy, Default)]
+struct Sum {
+    /// Sum of squares of the chips, faded.
+    energy: f32,
+    /// Variance of a value if signs are chance; the square of [`UNIT`] but for rounding of the factors.
+    variance: f32,
+    /// So much the values can be off by.
+    error: f32,
+    highest: i16,
+}
+
+/// What is done with the values of a sum and with those of a new row. A factor has to be less than a half.
+#[derive(Clone, Copy)]
+struct Factors {
+    /// Bits of the value that stay as they are: all or none.
+    whole: i16,
+    /// To be added is the value times this, and the new one times that.
+    part: i16,
+    adds: i16,
+}
+
+impl Factors {
+    /// Also returns what they come to.
+    fn new(stays: f32, adds: f32) -> (Self, f32, f32) {
+        let factor = |of: f32| (of * ONE).round().clamp(-0.5 * ONE, 0.5 * ONE - 1.0);
+        let whole = if stays < 0.5 { 0.0 } else { 1.0 };
+        let (part, adds) = (factor(stays - whole), factor(adds));
+        let factors = Factors {
+            whole: -(whole as i16),
+            part: part as i16,
+            adds: adds as i16,
+        };
+        (factors, whole + part / ONE, adds / ONE)
+    }
+}
+
+impl Sum {
+    /// Fades, takes note of a row and returns how its values come to those there are already.
+    /// Silence changes nothing, as its energy is nothing, too.
+    fn fade(&mut self, stays: f32, row: &NewRow) -> Option<Factors> {
+        let faded = stays * stays * self.energy;
+        // In long silence sums would fade into numbers so small that processors are slow with them.
+        let before = if faded < FADED { 0.0 } else { faded };
+        let new = row.step * row.step * row.energy;
+        self.energy = before + new;
+        if self.energy == 0.0 {
+            *self = Sum::default();
+        }
+        if new == 0.0 {
+            return None;
+        }
+        let (factors, stays, adds) = Factors::new(
+            (before / self.energy).sqrt(),
+            row.step * UNIT / self.energy.sqrt(),
+        );
+        self.variance = stays * stays * self.variance + adds * adds * row.energy;
+        self.error = stays * self.error + 1.0;
+        Some(factors)
+    }
+
+    fn score(&self, value: i16) -> f32 {
+        if self.variance < 1.0 {
+            return 0.0;
+        }
+        (value as f32 - self.error) / self.variance.sqrt()
+    }
+
+    /// The least value whose score is `least`, if there is one.
+    fn limit(&self, least: f32) -> Option<i16> {
+        let limit = (least * self.variance.sqrt() + self.error).ceil();
+        (self.variance >= 1.0 && limit <= self.highest as f32).then_some(limit as i16)
+    }
 }
 
 impl Evidence {
@@ -63,175 +129,144 @@ impl Evidence {
         debug_assert!(count.is_multiple_of(LANES));
         Evidence {
             count,
-            kept: vec![0.0; ROWS_KEPT * count],
-            faded: vec![0.0; SUMS * count],
-            newest: 0,
-            kept_energy: [0.0; ROWS_KEPT],
-            faded_energy: [0.0; SUMS],
-            row: None,
-            under_way: 0,
+            values: vec![0; SUMS * count],
+            sums: [Sum::default(); SUMS],
         }
     }
 
     /// Forgets everything.
     pub fn reset(&mut self) {
-        self.kept.fill(0.0);
-        self.faded.fill(0.0);
-        self.kept_energy = [0.0; ROWS_KEPT];
-        self.faded_energy = [0.0; SUMS];
-        self.row = None;
-        (self.newest, self.under_way) = (0, 0);
+        // What is there already counts for nothing from now on.
+        self.sums = [Sum::default(); SUMS];
     }
 
-    /// Local number of the latest row, which is under way unless it has just ended.
-    pub fn row(&self) -> Option<i64> {
-        self.row.map(|row| row + (self.under_way > 0) as i64)
-    }
-
-    /// Slots of the row under way, no more than a row has; 0 if the latest has just ended.
-    pub fn under_way(&self) -> usize {
-        self.under_way.min(SLOTS_PER_ROW)
-    }
-
-    /// Slots of the latest row, whole or under way.
-    pub fn in_row(&self) -> usize {
-        match self.under_way() {
-            0 => SLOTS_PER_ROW,
-            slots => slots,
-        }
-    }
-
-    /// Counts a slot of local row `row`, after which `ended` is the latest row that has ended. Returns whether
-    /// it has ended only now.
-    pub fn advance(&mut self, row: i64, ended: i64) -> bool {
-        self.under_way += 1;
-        *self.row.get_or_insert(row - 1) < ended
-    }
-
-    /// Ends local row `row`, whose chips have energy `energy` and, times the signs of each row of the key, the sums
-    /// `products`. Returns the highest score of each of the fading sums.
-    pub fn end_row(&mut self, arch: Arch, row: i64, energy: f32, products: &[f32]) -> [f32; SUMS] {
-        self.row = Some(row);
-        self.under_way = 0;
-        self.newest = (self.newest + KEPT) % ROWS_KEPT;
-        self.kept_energy[self.newest] = energy;
-        let kept = &mut self.kept[self.newest * self.count..][..self.count];
-        turn(products, row, kept);
-        let mut highest = [0.0; SUMS];
-        for (w, sums) in self.faded.chunks_exact_mut(self.count).enumerate() {
-            let stays = fading(w);
-            let before = stays * stays * self.faded_energy[w];
-            // In long silence sums would fade into numbers so small that processors are slow with them.
-            let silent = before < FADED;
-            self.faded_energy[w] = if silent { 0.0 } else { before } + energy;
-            let highest_sum = arch.dispatch(Fade {
-                sums,
-                new: kept,
-                stays: if silent { 0.0 } else { stays },
-            });
-            highest[w] = score(highest_sum, self.faded_energy[w]);
-        }
-        highest
-    }
-
-    /// Highest score of each window after a row that has just ended, given those of the fading sums. The windows that
-    /// are cut are made only for hypotheses of which a fading sum has the score `least`; others count as 0.
-    pub fn screened(&self, arch: Arch, fading: &[f32; SUMS], least: f32) -> [f32; WINDOWS] {
-        let mut scores = [0.0; WINDOWS];
-        scores[CUT..].copy_from_slice(&fading[..FADING]);
-        let mut limits = [f32::INFINITY; SUMS];
-        for ((limit, score), energy) in limits.iter_mut().zip(fading).zip(self.faded_energy) {
-            if *score >= least {
-                *limit = least * energy.sqrt();
+    /// Adds a row.
+    pub fn add(&mut self, arch: Arch, row: NewRow) {
+        let values = self.values.chunks_exact_mut(self.count);
+        for (w, (sum, values)) in self.sums.iter_mut().zip(values).enumerate() {
+            let new = row.products;
+            if let Some(factors) = sum.fade(fading(w), &row) {
+                sum.highest = arch.dispatch(Fade {
+                    values,
+                    new,
+                    factors,
+                });
             }
         }
-        if limits.iter().all(|limit| limit.is_infinite()) {
-            return scores;
-        }
-        let now = &self.now(None);
-        let cut = arch.dispatch(Screen { now, limits });
-        scores[..CUT].copy_from_slice(&cut);
-        scores
     }
 
-    /// Highest score of each window over all hypotheses, with the row under way if there is one.
-    pub fn highest(&self, arch: Arch, under_way: Option<UnderWay>) -> [f32; WINDOWS] {
-        let now = self.now(under_way);
-        let mut highest = arch.dispatch(Highest(&now));
-        for (highest, energy) in highest.iter_mut().zip(now.energies()) {
-            *highest = score(*highest, energy);
-        }
-        highest
+    /// Highest score of each of the sums.
+    pub fn highest(&self) -> [f32; SUMS] {
+        self.sums.map(|sum| sum.score(sum.highest))
     }
 
-    /// The hypothesis with the highest score of window `w`, with the row under way if there is one.
-    pub fn best_hypothesis(&self, w: usize, under_way: Option<UnderWay>) -> usize {
-        let now = self.now(under_way);
-        let sum = |o: usize| match w.checked_sub(CUT) {
-            None => now.cut(o)[w],
-            Some(fading) => now.fading(fading, o),
-        };
-        (0..self.count)
-            .max_by(|&a, &b| sum(a).total_cmp(&sum(b)))
-            .unwrap_or(0)
+    /// Scores of the sums of hypothesis `o`.
+    pub fn scores(&self, o: usize) -> [f32; SUMS] {
+        std::array::from_fn(|w| self.sums[w].score(self.values[w * self.count + o]))
     }
 
-    /// What hypothesis `o` has from before the latest row.
-    pub fn before(&self, o: usize) -> Before {
-        let sum = self.faded[o];
-        let energy = self.faded_energy[0];
-        // The sums of a row that has just ended are among those that are kept and in those that fade.
-        let whole = (self.under_way == 0) as usize;
-        let age = |age: usize| (self.newest + whole + age) % ROWS_KEPT;
-        let stays = fading(0);
-        let (faded, faded_energy) = match whole {
-            0 => (stays * sum, stays * stays * energy),
-            _ => (
-                sum - self.kept[self.newest * self.count + o],
-                (energy - self.kept_energy[self.newest]).max(0.0),
-            ),
-        };
-        Before {
-            rows: std::array::from_fn(|row| self.kept[age(row) * self.count + o]),
-            energies: std::array::from_fn(|row| self.kept_energy[age(row)]),
-            faded,
-            faded_energy,
-        }
+    /// The first of the fading sums of hypothesis `o` as it is, and its energy.
+    pub fn faded(&self, o: usize) -> (f32, f32) {
+        let sum = self.sums[0];
+        let unit = (sum.energy / sum.variance.max(1.0)).sqrt();
+        (unit * self.values[o] as f32, sum.energy)
     }
 
-    fn now<'a>(&'a self, under_way: Option<UnderWay<'a>>) -> Now<'a> {
-        let kept = |age: usize| {
-            let row = (self.newest + age) % ROWS_KEPT;
-            let sums = &self.kept[row * self.count..][..self.count];
-            (sums, self.kept_energy[row])
-        };
-        let (latest, first, stays, adds) = match under_way {
-            None => (kept(0), 1, [1.0; SUMS], 0.0),
-            Some(row) => (
-                (row.products, row.energy),
-                0,
-                std::array::from_fn(fading),
-                1.0,
-            ),
-        };
-        Now {
-            count: self.count,
-            latest,
-            earlier: std::array::from_fn(|age| kept(first + age)),
-            faded: &self.faded,
-            faded_energy: self.faded_energy,
-            stays,
-            adds,
+    /// Calls `each` with every hypothesis of which a sum has the score `least`.
+    pub fn passing(&self, arch: Arch, least: f32, mut each: impl FnMut(usize)) {
+        let limits = self.sums.map(|sum| sum.limit(least).unwrap_or(i16::MAX));
+        if limits == [i16::MAX; SUMS] {
+            return;
         }
+        for first in (0..self.count).step_by(LANES) {
+            let passes = arch.dispatch(Pass {
+                values: &self.values[first..],
+                count: self.count,
+                limits,
+            });
+            if passes {
+                let passes = |o: &usize| {
+                    let values = self.values[*o..].iter().step_by(self.count);
+                    values.zip(limits).any(|(value, limit)| *value >= limit)
+                };
+                (first..first + LANES).filter(passes).for_each(&mut each);
+            }
+        }
+    }
+}
+
+/// Adds a row to a fading sum and tells the highest value. This is a type, as is the one below, because a closure
+/// would not be compiled for each instruction set.
+struct Fade<'a> {
+    values: &'a mut [i16],
+    new: &'a [i16],
+    factors: Factors,
+}
+
+impl WithSimd for Fade<'_> {
+    type Output = i16;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> i16 {
+        let mut highest = [i16::MIN; PIECE];
+        let (values, rest) = self.values.as_chunks_mut::<PIECE>();
+        let (new, new_rest) = self.new.as_chunks::<PIECE>();
+        for (values, new) in values.iter_mut().zip(new) {
+            fade(values, new, self.factors, &mut highest);
+        }
+        fade(rest, new_rest, self.factors, &mut highest);
+        highest.into_iter().fold(i16::MIN, i16::max)
+    }
+}
+
+/// Hypotheses that are taken at once.
+const PIECE: usize = 4 * LANES;
+
+#[inline(always)]
+fn fade(values: &mut [i16], new: &[i16], factors: Factors, highest: &mut [i16; PIECE]) {
+    let Factors { whole, part, adds } = factors;
+    for ((value, new), highest) in values.iter_mut().zip(new).zip(highest) {
+        let stays = (*value & whole).wrapping_add(times(*value, part));
+        // Both products are rounded down, so that together they are too low by one on average.
+        let sum = stays.wrapping_add(1).saturating_add(times(*new, adds));
+        *value = sum;
+        *highest = (*highest).max(sum);
+    }
+}
+
+/// A product in units of [`ONE`], rounded down.
+#[inline(always)]
+fn times(value: i16, factor: i16) -> i16 {
+    ((value as i32 * factor as i32) >> 16) as i16
+}
+
+/// Whether any of the first hypotheses reaches a limit.
+struct Pass<'a> {
+    values: &'a [i16],
+    count: usize,
+    limits: [i16; SUMS],
+}
+
+impl WithSimd for Pass<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> bool {
+        let mut any = false;
+        for (w, limit) in self.limits.into_iter().enumerate() {
+            let values = &self.values[w * self.count..][..LANES];
+            let highest = values.iter().fold(i16::MIN, |a, &b| a.max(b));
+            any |= highest >= limit;
+        }
+        any
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::watermark::windows::CUT_WINDOWS;
 
-    const COUNT: usize = 32;
+    const COUNT: usize = 5 * LANES;
 
     fn random(state: &mut u64) -> f32 {
         *state ^= *state << 13;
@@ -240,131 +275,113 @@ mod tests {
         (*state >> 40) as f32 / (1 << 23) as f32 - 1.0
     }
 
-    /// A row: its local number, its products and its energy.
-    type Row = (i64, Vec<f32>, f32);
-
-    fn row(number: i64, state: &mut u64) -> Row {
-        let products = (0..COUNT).map(|_| random(state)).collect();
-        (number, products, 1.5 + random(state))
+    /// A row whose products have about the deviation that its energy says, in steps of that size.
+    fn products(state: &mut u64, step: f32) -> (Vec<i16>, f32) {
+        let products = (0..COUNT).map(|_| (3000.0 * 1.73 * random(state)) as i16);
+        (products.collect(), 9e6 * step * step)
     }
 
-    /// The same score, obviously: all rows kept, added up anew.
-    fn slow(rows: &[Row], w: usize, o: usize) -> f32 {
-        let now = rows[rows.len() - 1].0;
-        let (mut sum, mut of_all) = (0.0, 0.0);
-        for (row, products, energy) in rows {
-            let weight = match w.checked_sub(CUT) {
-                None => (now - row <= CUT_WINDOWS[w] as i64) as u8 as f32,
-                Some(f) => fading(f).powi((now - row) as i32),
-            };
-            sum += weight * products[(row + o as i64).rem_euclid(COUNT as i64) as usize];
-            of_all += weight * weight * energy;
-        }
-        sum / of_all.sqrt()
-    }
-
-    fn assert_equals(fast: [f32; WINDOWS], best: impl Fn(usize) -> usize, rows: &[Row]) {
-        for (w, highest) in fast.into_iter().enumerate() {
-            let want = (0..COUNT)
-                .map(|o| slow(rows, w, o))
-                .fold(f32::NEG_INFINITY, f32::max);
-            assert!(
-                (highest - want).abs() < 1e-3,
-                "{} rows, window {w}: {highest} for {want}",
-                rows.len()
-            );
-            assert!((slow(rows, w, best(w)) - want).abs() < 1e-3);
-        }
-    }
-
+    /// Sums of loud and of soft rows, and of silence, are within their error of the same in exact numbers, and never
+    /// above.
     #[test]
-    fn running_sums_equal_sums_made_anew() {
+    fn scores_are_those_of_exact_sums_but_for_rounding() {
         let (arch, mut state) = (Arch::new(), 1u64);
-        let mut fast = Evidence::new(COUNT);
-        let mut rows = Vec::new();
-        for number in 3..40 {
-            let under_way = row(number, &mut state);
-            let mut turned = vec![0.0; COUNT];
-            turn(&under_way.1, number, &mut turned);
-            let so_far = Some(UnderWay {
-                products: &turned,
-                energy: under_way.2,
-            });
-            rows.push(under_way);
-            assert_equals(
-                fast.highest(arch, so_far),
-                |w| fast.best_hypothesis(w, so_far),
-                &rows,
+        let mut evidence = Evidence::new(COUNT);
+        let mut exact = vec![[0.0f64; SUMS]; COUNT];
+        let mut energies = [0.0f64; SUMS];
+        for row in 0..400 {
+            // A loud stretch, a soft one, and one that is mostly silent.
+            let step = match row {
+                0..100 => 0.5 + 0.4 * random(&mut state),
+                100..200 => 1e-3,
+                _ if row % 7 > 0 => 0.0,
+                _ => 1.0,
+            };
+            let (new, energy) = products(&mut state, step);
+            evidence.add(
+                arch,
+                NewRow {
+                    products: &new,
+                    step,
+                    energy: if step > 0.0 { 9e6 } else { 0.0 },
+                },
             );
-            rows.pop();
-
-            let (_, products, energy) = row(number, &mut state);
-            let fading = fast.end_row(arch, number, energy, &products);
-            rows.push((number, products, energy));
-            let highest = fast.highest(arch, None);
-            assert_equals(highest, |w| fast.best_hypothesis(w, None), &rows);
-            // If all are let through, the screen changes nothing.
-            let screened = fast.screened(arch, &fading, -1e9);
-            for (screened, highest) in screened.into_iter().zip(highest) {
-                assert!(
-                    (screened - highest).abs() < 1e-3,
-                    "{screened} for {highest}"
-                );
+            for w in 0..SUMS {
+                let stays = fading(w) as f64;
+                energies[w] = stays * stays * energies[w] + energy as f64;
+                for (sums, new) in exact.iter_mut().zip(&new) {
+                    sums[w] = stays * sums[w] + step as f64 * *new as f64;
+                }
+            }
+            let (mut squares, mut least) = (0.0, f64::INFINITY);
+            for (o, sums) in exact.iter().enumerate() {
+                for (w, score) in evidence.scores(o).into_iter().enumerate() {
+                    let off = sums[w] / energies[w].sqrt() - score as f64;
+                    least = least.min(off);
+                    let known = evidence.sums[w].error / UNIT;
+                    squares += (off - known as f64).powi(2);
+                    assert!(
+                        off < 2.1 * known as f64,
+                        "row {row}, sum {w}: {off}, {known}"
+                    );
+                }
+            }
+            assert!(least > -2e-3, "row {row}: {least}");
+            let deviation = (squares / (COUNT * SUMS) as f64).sqrt();
+            assert!(deviation < 0.05, "row {row}: {deviation}");
+            for (w, highest) in evidence.highest().into_iter().enumerate() {
+                let scores = (0..COUNT).map(|o| evidence.scores(o)[w]);
+                assert_eq!(highest, scores.fold(f32::NEG_INFINITY, f32::max));
             }
         }
     }
 
     #[test]
-    fn only_what_passes_the_screen_is_made() {
+    fn what_reaches_the_limit_passes() {
         let (arch, mut state) = (Arch::new(), 5u64);
         let mut evidence = Evidence::new(COUNT);
-        for number in 0..30 {
-            let (_, mut products, energy) = row(number, &mut state);
-            // Hypothesis 7 is marked.
-            products[(number + 7) as usize % COUNT] += 2.0;
-            let fading = evidence.end_row(arch, number, energy, &products);
-            let highest = evidence.highest(arch, None);
-            let screened = evidence.screened(arch, &fading, 3.0);
-            assert_eq!(screened[CUT..], fading[..FADING]);
-            if number >= 10 {
-                assert_eq!(screened[..CUT], highest[..CUT]);
+        for _ in 0..30 {
+            let (new, _) = products(&mut state, 1.0);
+            evidence.add(
+                arch,
+                NewRow {
+                    products: &new,
+                    step: 1.0,
+                    energy: 9e6,
+                },
+            );
+            for least in [1.0, 2.0, 3.0, 100.0] {
+                let mut passed = Vec::new();
+                evidence.passing(arch, least, |o| passed.push(o));
+                let high = |o: &usize| evidence.scores(*o).iter().any(|score| *score >= least);
+                assert_eq!(passed, (0..COUNT).filter(high).collect::<Vec<_>>());
             }
-            let most = fading.into_iter().fold(0.0, f32::max);
-            let screened = evidence.screened(arch, &fading, 1.01 * most);
-            assert_eq!(screened[..CUT], [0.0; CUT]);
         }
-    }
-
-    #[test]
-    fn slots_are_counted_row_by_row() {
-        let mut evidence = Evidence::new(LANES);
-        assert_eq!((evidence.row(), evidence.under_way()), (None, 0));
-        assert!(!evidence.advance(7, 6));
-        assert_eq!((evidence.row(), evidence.under_way()), (Some(7), 1));
-        assert!(evidence.advance(7, 7));
-        evidence.end_row(Arch::new(), 7, 0.0, &[0.0; LANES]);
-        assert_eq!((evidence.row(), evidence.under_way()), (Some(7), 0));
-        assert_eq!(evidence.in_row(), SLOTS_PER_ROW);
-        // A row of six: no more than five are taken of it.
-        assert!((0..5).all(|_| !evidence.advance(8, 7)));
-        assert!(evidence.advance(8, 8));
-        assert_eq!(
-            (evidence.row(), evidence.under_way()),
-            (Some(8), SLOTS_PER_ROW)
-        );
     }
 
     #[test]
     fn in_long_silence_nothing_is_left() {
-        let mut evidence = Evidence::new(LANES);
-        let arch = Arch::new();
-        evidence.end_row(arch, 0, 100.0, &[1.0; LANES]);
-        // 25 s fade to 1e-30 in about eight minutes.
-        for row in 1..3000 {
-            let scores = evidence.end_row(arch, row, 0.0, &[0.0; LANES]);
-            assert!(scores.iter().all(|score| score.is_finite()));
+        let (arch, new) = (Arch::new(), [3000; COUNT]);
+        let mut evidence = Evidence::new(COUNT);
+        let row = |energy| NewRow {
+            products: &new,
+            step: 1.0,
+            energy,
+        };
+        evidence.add(arch, row(9e6));
+        assert!(evidence.highest()[0] > 0.9);
+        for _ in 1..3000 {
+            evidence.add(arch, row(0.0));
+            assert!(evidence.highest().iter().all(|score| score.is_finite()));
         }
-        assert!(evidence.faded.iter().all(|sum| *sum == 0.0));
-        assert_eq!(evidence.highest(arch, None), [0.0; WINDOWS]);
+        assert_eq!(evidence.highest(), [0.0; SUMS]);
+        assert_eq!(evidence.faded(0), (0.0, 0.0));
+    }
+
+    #[test]
+    fn a_row_is_turned_to_its_hypotheses() {
+        let mut turned = [0; 4];
+        turn(&[10, 11, 12, 13], 6, &mut turned);
+        assert_eq!(turned, [12, 13, 10, 11]);
     }
 }

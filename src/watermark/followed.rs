@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Evidence for one hypothesis that is followed, slot by slot: what [`super::evidence`] keeps for many and row by row.
 
-use super::evidence::Evidence;
+use super::alignment::Alignment;
 use super::format::CHIPS;
-use super::latest::energy;
+use super::row_history::energy;
+use super::search::Before;
 use super::windows::{self, FADED, KEPT, LATEST, fading, score};
 
 /// Running sums of one hypothesis.
@@ -39,17 +40,17 @@ impl Followed {
         slots_in_row: 0,
     };
 
-    /// Goes on with hypothesis `o` of `many`, which have had `slots` slots. The latest row, whole or under way, has
-    /// so far the chips `chips`, whose sum times the signs of that hypothesis is `product`.
+    /// Goes on with a hypothesis of the search, which has had `slots` slots: with what it has from `before` the latest
+    /// row of `alignment`, whole or under way, and with that, of which `chips` are there so far and their sum times the
+    /// signs is `product`.
     pub fn take(
         &mut self,
-        many: &Evidence,
-        o: usize,
+        before: &Before,
+        alignment: &Alignment,
         slots: u64,
         chips: &[f32; CHIPS],
         product: f32,
     ) {
-        let before = many.before(o);
         *self = Followed {
             chips: *chips,
             current: product,
@@ -58,9 +59,9 @@ impl Followed {
             newest: 0,
             faded: before.faded,
             faded_energy: before.faded_energy,
-            row: many.row().unwrap_or(i64::MIN),
+            row: alignment.row().unwrap_or(i64::MIN),
             slots,
-            slots_in_row: many.in_row() as u64,
+            slots_in_row: alignment.in_row() as u64,
         };
     }
 
@@ -129,68 +130,6 @@ const COMPARED: usize = 0;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::watermark::correlation::SLOTS_PER_ROW;
-    use crate::watermark::windows::LANES;
-    use pulp::Arch;
-
-    fn random(state: &mut u64) -> f32 {
-        *state ^= *state << 13;
-        *state ^= *state >> 7;
-        *state ^= *state << 17;
-        (*state >> 40) as f32 / (1 << 23) as f32 - 1.0
-    }
-
-    /// Whether it takes over within a row or at its end.
-    #[test]
-    fn one_hypothesis_goes_on_where_many_left_off() {
-        const O: usize = 5;
-        for taken in [33, 34, 35, 2] {
-            let (arch, mut state) = (Arch::new(), 9u64);
-            let mut many = Evidence::new(LANES);
-            let mut one = Followed::NONE;
-            let (mut of_row, mut products) = ([0.0; CHIPS], [0.0; LANES]);
-            for slot in 0..80 {
-                let row = slot / SLOTS_PER_ROW as i64;
-                if slot % SLOTS_PER_ROW as i64 == 0 {
-                    (of_row, products) = ([0.0; CHIPS], [0.0; LANES]);
-                }
-                let chips = [0.0; CHIPS].map(|_: f32| random(&mut state));
-                let new = [0.0; LANES].map(|_: f32| random(&mut state));
-                of_row.iter_mut().zip(chips).for_each(|(sum, b)| *sum += b);
-                products.iter_mut().zip(new).for_each(|(sum, p)| *sum += p);
-                let of_one = (row as usize + O) % LANES;
-                if slot > taken {
-                    one.enter_row(row);
-                    one.add(&chips, new[of_one]);
-                }
-                let ended = (slot + 1) / SLOTS_PER_ROW as i64 - 1;
-                if many.advance(row, ended) {
-                    many.end_row(arch, ended, energy(&of_row), &products);
-                }
-                if slot == taken {
-                    one.take(&many, O, slot as u64 + 1, &of_row, products[of_one]);
-                    assert_eq!(one.row, row);
-                }
-                if slot < taken {
-                    continue;
-                }
-                let want = many.before(O);
-                let close = |a: f32, b: f32| assert!((a - b).abs() < 1e-4, "{slot}: {a} for {b}");
-                close(one.current, products[of_one]);
-                close(one.faded, want.faded);
-                close(one.faded_energy, want.faded_energy);
-                for row in 0..KEPT {
-                    close(one.kept[(one.newest + row) % KEPT], want.rows[row]);
-                    close(
-                        one.kept_energy[(one.newest + row) % KEPT],
-                        want.energies[row],
-                    );
-                }
-                let seconds = windows::seconds(LATEST, many.in_row() as u64, slot as u64 + 1);
-                assert_eq!(one.seconds(), seconds);
-            }
-        }
-    }
 
     #[test]
     fn scores_are_of_the_latest_rows() {

@@ -3,6 +3,7 @@
 
 use super::correlation::{Correlator, Slot, SpeedMap};
 use super::format::CHIPS;
+use super::row_history::RowHistory;
 use super::speeds::speed_maps;
 use super::stretch::RecentSlots;
 use rustfft::num_complex::Complex;
@@ -23,6 +24,11 @@ pub struct Heard {
     /// Chips of the latest slot, speed by speed, of those speeds that have been asked for.
     chips: Vec<f32>,
     made: Vec<bool>,
+    /// Rows up to the latest slot for which they were asked.
+    rows: RowHistory,
+    /// Slots so far, and how many there were when rows were last asked for.
+    slots: u64,
+    in_rows: u64,
 }
 
 impl Heard {
@@ -39,6 +45,9 @@ impl Heard {
             sums: vec![Complex::ZERO; sums],
             chips: vec![0.0; maps.len() * CHIPS],
             made: vec![false; maps.len()],
+            rows: RowHistory::new(maps.len()),
+            slots: 0,
+            in_rows: 0,
             maps,
         }
     }
@@ -48,6 +57,8 @@ impl Heard {
         self.recent.reset();
         self.made.fill(false);
         self.chips.fill(0.0);
+        self.rows.reset();
+        (self.slots, self.in_rows) = (0, 0);
         self.frames = 0;
         self.now = 0.0;
         self.loudness = 0.0;
@@ -61,6 +72,7 @@ impl Heard {
         self.recent.push(seconds, slot.sums);
         self.sums.copy_from_slice(slot.sums);
         self.made.fill(false);
+        self.slots += 1;
     }
 
     /// Chips of the latest slot at one speed.
@@ -73,15 +85,35 @@ impl Heard {
         chips
     }
 
-    /// Makes the chips of the latest slot at each speed.
-    pub fn make_all_chips(&mut self) {
+    /// Chips of the latest slot, speed by speed, and the speeds.
+    pub fn all_chips(&mut self) -> (&[f32], &[SpeedMap]) {
         for speed in 0..self.maps.len() {
             self.chips(speed);
         }
+        (&self.chips, &self.maps)
     }
 
-    /// Chips of the latest slot, speed by speed; to be made before.
-    pub fn all_chips(&self) -> &[f32] {
-        &self.chips
+    /// Adds the latest slot to the rows, unless it has been. Where slots have been left out because nobody searched, they
+    /// begin anew.
+    pub fn make_rows(&mut self) {
+        if self.in_rows == self.slots {
+            return;
+        }
+        self.all_chips();
+        if self.in_rows + 1 != self.slots {
+            self.rows.reset();
+        }
+        self.in_rows = self.slots;
+        self.rows.push(&self.chips);
+    }
+
+    /// The rows, and the speeds.
+    pub fn rows(&mut self) -> (&mut RowHistory, &[SpeedMap]) {
+        (&mut self.rows, &self.maps)
+    }
+
+    /// The rows.
+    pub fn kept_rows(&self) -> &RowHistory {
+        &self.rows
     }
 }

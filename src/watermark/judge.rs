@@ -81,7 +81,7 @@ impl Judge {
         let key = keys.get(key_index)?;
         let (searched, ahead) = KeyRows::around(config.row_clock, config.clock_tolerance);
         let speeds = heard.maps.len();
-        let sweep = (searched > SIDE_BY_SIDE).then(|| Sweep::new(searched, ahead, speeds * CHIPS));
+        let sweep = (searched > SIDE_BY_SIDE).then(|| Sweep::new(searched, ahead, speeds));
         let side_by_side = if sweep.is_some() { TILE } else { searched };
         let rows = KeyRows::new(key.signs(), config.row_clock, side_by_side, ahead);
         let thresholds = Thresholds::new(
@@ -178,11 +178,17 @@ impl Judge {
             self.search_while(tracked.doubtful);
         }
         if self.searching {
-            heard.make_all_chips();
-            let (seconds, chips, maps) = (heard.now, heard.all_chips(), &heard.maps[..]);
+            let seconds = heard.now;
             let found = match &mut self.sweep {
-                None => self.search.push(seconds, chips, maps),
-                Some(sweep) => sweep.push(&mut self.search, seconds, chips, maps),
+                None => {
+                    heard.make_rows();
+                    let (history, maps) = heard.rows();
+                    self.search.push(seconds, history, maps)
+                }
+                Some(sweep) => {
+                    let (chips, maps) = heard.all_chips();
+                    sweep.push(&mut self.search, seconds, chips, maps)
+                }
             };
             if let Some(found) = found {
                 self.follow(found, heard);
@@ -222,7 +228,7 @@ impl Judge {
     pub fn finish(&mut self, heard: &mut Heard, report: &mut dyn FnMut(&Detection)) {
         if self.searching {
             let found = match &mut self.sweep {
-                None => self.search.finish(),
+                None => self.search.finish(heard.rows().0),
                 Some(sweep) => sweep.finish(&mut self.search, &heard.maps),
             };
             if let Some(found) = found {
@@ -277,7 +283,11 @@ impl Judge {
             self.search_afresh();
             return;
         }
-        tracker.acquire(&found, search, maps, clock, seconds);
+        let history = match &self.sweep {
+            None => heard.kept_rows(),
+            Some(sweep) => sweep.history(),
+        };
+        tracker.acquire(&found, search, history, maps, clock, seconds);
         let window = self.search.seconds(&found);
         self.pending = Some(Find {
             score: found.score,

@@ -6,10 +6,12 @@
 //! [`Detector`]. Both are streaming: `new` checks the settings and allocates, `process` and `push` neither allocate nor panic, whatever the samples are and
 //! however they are cut into pieces.
 
+mod alignment;
 mod bound;
 mod candidate;
 mod carrier;
 mod correlation;
+mod cut;
 pub mod detector;
 mod downmix;
 pub mod embedder;
@@ -20,7 +22,6 @@ mod framing;
 mod heard;
 mod judge;
 pub mod key;
-mod latest;
 mod levels;
 mod masking;
 mod modulation;
@@ -31,6 +32,7 @@ mod places;
 mod presence;
 mod products;
 mod reader;
+mod row_history;
 mod rows;
 mod search;
 mod spectrum;

@@ -8,10 +8,7 @@
 //! The even chips come first. What is added up then is the product with the pilots alone, in case that the odd ones
 //! carry a payload.
 //!
-//! The chips are rounded to whole numbers of 16 bits first, as twice as many of these are added at once as of numbers
-//! of 32 bits. The step is a 32 000th of the sum of all magnitudes, so no sum leaves the range, and what rounding
-//! adds to a score deviates by some 0.002. The rounded chips are what counts from then on: they do not depend on the
-//! key any more than the exact ones do, so the bound of [`super::bound`] holds for them as they are.
+//! The chips are whole numbers of 16 bits, see [`super::row_history`].
 
 use super::format::CHIPS;
 use pulp::{Arch, Simd, WithSimd};
@@ -28,10 +25,6 @@ const HALF: usize = 2;
 const BATCHES: usize = 2 * HALF;
 const PLACES: usize = BATCHES * GROUPS_AT_ONCE * GROUP;
 const _: () = assert!(CHIPS <= PLACES && CHIPS.is_multiple_of(2));
-/// Magnitudes of a vector add up to so many steps, give or take half a step a chip: that is less than 32 767.
-const STEPS: f32 = 32_000.0;
-/// Sums of magnitudes outside of this are no correlations of audio; such a vector counts as silence.
-const MAGNITUDES: std::ops::RangeInclusive<f32> = 1e-25..=1e15;
 
 /// One value for each vector of a pass.
 type Lanes = [i16; PASS];
@@ -43,9 +36,8 @@ pub struct SignMatrix {
     rows: usize,
     /// Patterns of row index `r` in batch `b` at `b * rows + r`; row `n` of the key has index `n % rows`.
     patterns: Vec<[u8; GROUPS_AT_ONCE]>,
-    /// Chips in steps, those of a pass side by side; and how large a step is in each vector.
+    /// Chips, those of a pass side by side.
     chips: Box<[Lanes; PLACES]>,
-    steps: [f32; PASS],
     sums: Box<[Sums; GROUPS_AT_ONCE]>,
     totals: Vec<Lanes>,
 }
@@ -57,7 +49,6 @@ impl SignMatrix {
             rows,
             patterns: vec![[0; GROUPS_AT_ONCE]; BATCHES * rows],
             chips: Box::new([[0; PASS]; PLACES]),
-            steps: [0.0; PASS],
             sums: Box::new([[[0; PASS]; PATTERNS]; GROUPS_AT_ONCE]),
             totals: vec![[0; PASS]; rows],
         }
@@ -83,21 +74,34 @@ impl SignMatrix {
         }
     }
 
-    /// `products.all[vector * rows + index]` = sum over chips of `chips[vector * CHIPS + chip]` times the sign, and
-    /// `products.pilots` the same for the even chips alone. The chips are rounded first.
-    pub fn multiply(&mut self, arch: Arch, chips: &mut [f32], products: &mut Products) {
-        let passes = chips
-            .chunks_mut(PASS * CHIPS)
+    /// `products.all[vector * rows + index]` = sum over chips of `vectors[vector][chip]` times the sign, and
+    /// `products.pilots` the same for the even chips alone. No sum may leave the range, see [`super::row_history`].
+    pub fn multiply(&mut self, arch: Arch, vectors: &[[i16; CHIPS]], products: &mut Products) {
+        let passes = vectors
+            .chunks(PASS)
             .zip(products.all.chunks_mut(PASS * self.rows))
             .zip(products.pilots.chunks_mut(PASS * self.rows));
-        for ((chips, all), pilots) in passes {
+        for ((vectors, all), pilots) in passes {
             arch.dispatch(Pass {
                 matrix: self,
-                chips,
+                vectors,
                 all,
                 pilots,
             });
         }
+    }
+
+    /// The product of one vector with the signs of one row: of the even chips, and of the odd ones.
+    pub fn product(&self, index: usize, vector: &[i16; CHIPS]) -> [i32; 2] {
+        let mut sums = [0; 2];
+        for (chip, value) in vector.iter().enumerate() {
+            let place = place(chip);
+            let (group, bit) = (place / GROUP, place % GROUP);
+            let (batch, group) = (group / GROUPS_AT_ONCE, group % GROUPS_AT_ONCE);
+            let negative = (self.patterns[batch * self.rows + index][group] >> bit) & 1;
+            sums[chip % 2] += (1 - 2 * negative as i32) * *value as i32;
+        }
+        sums
     }
 }
 
@@ -109,17 +113,17 @@ const fn place(chip: usize) -> usize {
 /// Products of vectors with the signs of all rows, vector by vector.
 pub struct Products {
     /// With the signs of all chips.
-    pub all: Vec<f32>,
+    pub all: Vec<i16>,
     /// With those of the even chips.
-    pub pilots: Vec<f32>,
+    pub pilots: Vec<i16>,
 }
 
 impl Products {
     /// Room for `vectors` vectors and `rows` rows.
     pub fn new(vectors: usize, rows: usize) -> Self {
         Products {
-            all: vec![0.0; vectors * rows],
-            pilots: vec![0.0; vectors * rows],
+            all: vec![0; vectors * rows],
+            pilots: vec![0; vectors * rows],
         }
     }
 }
@@ -128,9 +132,9 @@ impl Products {
 /// leaves nothing of it.
 struct Pass<'a> {
     matrix: &'a mut SignMatrix,
-    chips: &'a mut [f32],
-    all: &'a mut [f32],
-    pilots: &'a mut [f32],
+    vectors: &'a [[i16; CHIPS]],
+    all: &'a mut [i16],
+    pilots: &'a mut [i16],
 }
 
 impl WithSimd for Pass<'_> {
@@ -142,27 +146,19 @@ impl WithSimd for Pass<'_> {
             rows,
             patterns,
             chips,
-            steps,
             sums,
             totals,
         } = self.matrix;
-        for (lane, (of_vector, step)) in self
-            .chips
-            .chunks_exact_mut(CHIPS)
-            .zip(steps.iter_mut())
-            .enumerate()
-        {
-            let rounded;
-            (*step, rounded) = round(of_vector);
-            for (chip, rounded) in rounded.into_iter().enumerate() {
-                chips[place(chip)][lane] = rounded;
+        for (lane, vector) in self.vectors.iter().enumerate() {
+            for (chip, value) in vector.iter().enumerate() {
+                chips[place(chip)][lane] = *value;
             }
         }
         totals.fill([0; PASS]);
         let chips = chips.as_chunks::<GROUP>().0.chunks(GROUPS_AT_ONCE);
         for (batch, (chips, patterns)) in chips.zip(patterns.chunks_exact(*rows)).enumerate() {
             if batch == HALF {
-                write(totals, steps, self.pilots);
+                write(totals, self.pilots);
             }
             for (sums, chips) in sums.iter_mut().zip(chips) {
                 fill(sums, chips);
@@ -175,56 +171,22 @@ impl WithSimd for Pass<'_> {
                 *total = sum;
             }
         }
-        write(totals, steps, self.all);
+        write(totals, self.all);
     }
 }
 
 /// Writes what has been added up so far, vector by vector.
 #[inline(always)]
-fn write(totals: &[Lanes], steps: &[f32; PASS], products: &mut [f32]) {
+fn write(totals: &[Lanes], products: &mut [i16]) {
     let products = products.chunks_exact_mut(totals.len());
-    for (lane, (products, step)) in products.zip(steps).enumerate() {
+    for (lane, products) in products.enumerate() {
         for (product, total) in products.iter_mut().zip(totals) {
-            *product = *step * total[lane] as f32;
+            *product = total[lane];
         }
     }
 }
 
-/// Rounds the chips of a vector; returns the step and how many steps each has.
-#[inline(always)]
-fn round(chips: &mut [f32]) -> (f32, [i16; CHIPS]) {
-    // Several sums side by side, because one alone would have to wait for each addition.
-    let (pieces, rest) = chips.as_chunks::<8>();
-    let mut sums = [0.0; 8];
-    for piece in pieces {
-        for (sum, chip) in sums.iter_mut().zip(piece) {
-            *sum += chip.abs();
-        }
-    }
-    let rest = rest.iter().map(|chip| chip.abs()).sum::<f32>();
-    let magnitudes = sums.iter().sum::<f32>() + rest;
-    let (step, each) = if MAGNITUDES.contains(&magnitudes) {
-        (magnitudes / STEPS, STEPS / magnitudes)
-    } else {
-        (0.0, 0.0)
-    };
-    let mut rounded = [0; CHIPS];
-    for (rounded, chip) in rounded.iter_mut().zip(chips.iter_mut()) {
-        // Next to this a number has no room for fractions, and its last bits are the whole number.
-        let whole = *chip * each + ROUNDING;
-        *rounded = whole.to_bits() as i16;
-        *chip = step * (whole - ROUNDING);
-    }
-    if step == 0.0 {
-        chips.fill(0.0);
-    }
-    (step, rounded)
-}
-
-/// One and a half times two to the 23.
-const ROUNDING: f32 = 12_582_912.0;
-
-/// Sums never leave the range, see [`STEPS`].
+/// Sums never leave the range.
 #[inline(always)]
 fn add(sum: &mut Lanes, other: &Lanes) {
     for (sum, other) in sum.iter_mut().zip(other) {
@@ -264,52 +226,32 @@ mod tests {
             matrix.load(row, &of_row);
         }
         // The last pass is not full, and one vector is silent.
-        let vectors = PASS + 5;
-        let mut chips: Vec<f32> = (0..vectors * CHIPS)
-            .map(|i| (i as f32 * 0.7).sin() * (i / CHIPS) as f32)
+        let vectors: Vec<[i16; CHIPS]> = (0..PASS + 5)
+            .map(|v| {
+                std::array::from_fn(|i| {
+                    (((v * CHIPS + i) as f32 * 0.7).sin() * 11.0 * v as f32) as i16
+                })
+            })
             .collect();
-        let exact = chips.clone();
-        let mut products = Products::new(vectors, 48);
-        products.all.fill(f32::NAN);
-        products.pilots.fill(f32::NAN);
+        let mut products = Products::new(vectors.len(), 48);
         // Twice: nothing may be left over from the first time.
-        matrix.multiply(Arch::new(), &mut chips, &mut products);
-        chips.copy_from_slice(&exact);
-        matrix.multiply(Arch::new(), &mut chips, &mut products);
-        for (vector, chips) in chips.chunks_exact(CHIPS).enumerate() {
-            let magnitudes: f32 = chips.iter().map(|b| b.abs()).sum();
-            let all = vector * CHIPS..(vector + 1) * CHIPS;
-            for (b, exact) in chips.iter().zip(&exact[all]) {
-                assert!((b - exact).abs() <= 0.6 * magnitudes / STEPS);
-            }
+        for _ in 0..2 {
+            products.all.fill(i16::MAX);
+            products.pilots.fill(i16::MAX);
+            matrix.multiply(Arch::new(), &vectors, &mut products);
+        }
+        for (vector, chips) in vectors.iter().enumerate() {
             for row in 0..48 {
                 let mut of_row = [0.0; CHIPS];
                 signs.row(row as u64, &mut of_row);
-                let terms = chips.iter().zip(of_row).map(|(b, s)| b * s);
-                let all: f32 = terms.clone().sum();
-                let pilots: f32 = terms.step_by(2).sum();
-                for (got, want) in [(&products.all, all), (&products.pilots, pilots)] {
-                    let got = got[vector * 48 + row];
-                    assert!((got - want).abs() <= 1e-6 * magnitudes, "{got} for {want}");
-                }
+                let terms = chips.iter().zip(of_row).map(|(b, s)| *b as i32 * s as i32);
+                let all: i32 = terms.clone().sum();
+                let pilots: i32 = terms.step_by(2).sum();
+                let at = vector * 48 + row;
+                assert_eq!(products.all[at] as i32, all);
+                assert_eq!(products.pilots[at] as i32, pilots);
+                assert_eq!(matrix.product(row, chips), [pilots, all - pilots]);
             }
-        }
-    }
-
-    #[test]
-    fn what_is_no_audio_counts_as_silence() {
-        let mut matrix = SignMatrix::new(16);
-        for chip in [0.0, 1e-30, 1e30, f32::INFINITY, f32::NAN] {
-            let mut chips = [1.0; 2 * CHIPS];
-            chips[7] = chip;
-            if chip < 1.0 {
-                chips[..CHIPS].fill(chip);
-            }
-            let mut products = Products::new(2, 16);
-            matrix.multiply(Arch::new(), &mut chips, &mut products);
-            assert_eq!(chips[..CHIPS], [0.0; CHIPS]);
-            assert_eq!(products.all[..16], [0.0; 16]);
-            assert!((products.all[16] - CHIPS as f32).abs() < 1.0);
         }
     }
 }

@@ -9,10 +9,10 @@
 use super::candidate::Pilots;
 use super::format::{CHIPS, ROWS_PER_MESSAGE};
 use super::key::Key;
-use super::latest::energy;
 use super::payload::{
     CODED_BITS, CODED_CHIPS, Codeword, MessageCode, Payload, Places, RowPlaces, modulate,
 };
+use super::row_history::energy;
 use super::windows::score;
 
 /// Rows that are added up, and how many are kept for that. Which of them are tried after a row, changes from row to row.

@@ -8,15 +8,17 @@
 //! row is tested twice. The sums of neighbouring slots are nearly the same, so more tests would find little more, and
 //! each raises the threshold.
 
+use super::alignment::Alignment;
 use super::candidate::{Best, Candidate, LocalClock, Pilots};
 use super::correlation::{SLOT, SLOTS_PER_ROW, SpeedMap};
-use super::evidence::{Evidence, UnderWay, turn};
+use super::cut::{LatestRows, Row};
+use super::evidence::{Evidence, NewRow, turn};
 use super::format::CHIPS;
-use super::latest::{LatestSlots, energy};
 use super::products::Products;
+use super::row_history::{RoundedRow, RoundedRows, RowHistory};
 use super::rows::KeyRows;
 use super::thresholds::Thresholds;
-use super::windows::{self, WINDOWS};
+use super::windows::{self, CUT, FADING, KEPT, WINDOWS, fading};
 use pulp::Arch;
 
 /// Slots that there must be before rows are tested: two rows tell the alignments apart. A strong mark is above the
@@ -30,6 +32,8 @@ const FEWEST_SLOTS_AT_END: u64 = 3;
 /// a fading sum holds at least 0.8 of what the window does, give or take a deviation of 0.6: at a threshold of 8, one
 /// in several hundred has to wait for the next row.
 const SCREEN: f64 = 0.6;
+/// The same where nothing is to follow, or where the best place is asked for: that is seldom enough to look closer.
+const SCREEN_AT_END: f64 = 0.45;
 
 /// The search over everything that is not known of the mark of one key.
 pub struct Search {
@@ -37,39 +41,44 @@ pub struct Search {
     rows: KeyRows,
     clock: LocalClock,
     thresholds: Thresholds,
-    /// Chips of the slots that a row has, of the row, and these times the signs of all rows of the key, speed by
-    /// speed.
-    latest: LatestSlots,
-    chips: Vec<f32>,
     products: Products,
-    /// Products of one vector, hypothesis by hypothesis.
-    hypotheses_of_row: Vec<f32>,
+    /// Products at one speed, hypothesis by hypothesis.
+    turned: Vec<i16>,
     /// Slots since all evidence was forgotten.
     slots: u64,
-    /// Local row that the evidence of each speed and alignment was last tested in: speed `v` and alignment `a` at
-    /// `v * SLOTS_PER_ROW + a`. Chips and products are in the same order.
-    tested: Vec<Option<i64>>,
+    /// Speed `v` and alignment `a` at `v * SLOTS_PER_ROW + a`. Chips and products are in the same order.
+    alignments: Vec<Alignment>,
     /// In that order, first with all chips for pilots and then with the even ones.
     evidence: Vec<Evidence>,
+    /// One of them with its row under way, and the chips of rows under way.
+    trial: Evidence,
+    under_way: RoundedRows,
     highest: f64,
+}
+
+/// Highest score of each window, and which hypothesis has it.
+struct Scores {
+    scores: [f32; WINDOWS],
+    hypotheses: [usize; WINDOWS],
 }
 
 impl Search {
     /// A search in `rows` over `speeds` speeds.
     pub fn new(rows: KeyRows, speeds: usize, thresholds: Thresholds) -> Self {
         let count = rows.len();
+        let places = speeds * SLOTS_PER_ROW;
         Search {
             arch: Arch::new(),
             rows,
             clock: LocalClock { first_row: 0 },
             thresholds,
-            latest: LatestSlots::new(speeds * CHIPS),
-            chips: vec![0.0; speeds * CHIPS],
             products: Products::new(speeds, count),
-            hypotheses_of_row: vec![0.0; count],
+            turned: vec![0; count],
             slots: 0,
-            tested: vec![None; speeds * SLOTS_PER_ROW],
-            evidence: vec![Evidence::new(count); Pilots::BOTH.len() * speeds * SLOTS_PER_ROW],
+            alignments: vec![Alignment::NONE; places],
+            evidence: vec![Evidence::new(count); Pilots::BOTH.len() * places],
+            trial: Evidence::new(count),
+            under_way: RoundedRows::new(speeds),
             highest: 0.0,
         }
     }
@@ -92,9 +101,8 @@ impl Search {
     /// Forgets all evidence.
     pub fn forget(&mut self) {
         self.evidence.iter_mut().for_each(Evidence::reset);
-        self.latest.reset();
+        self.alignments.fill(Alignment::NONE);
         self.slots = 0;
-        self.tested.fill(None);
         self.highest = 0.0;
     }
 
@@ -103,16 +111,9 @@ impl Search {
         &self.rows
     }
 
-    /// Evidence at speed `speed` and alignment `alignment`.
-    pub fn evidence(&self, speed: usize, alignment: usize, pilots: Pilots) -> &Evidence {
-        let first = pilots as usize * self.tested.len();
-        &self.evidence[first + speed * SLOTS_PER_ROW + alignment]
-    }
-
-    /// Writes the chips of the latest row of that evidence, whole or under way, as far as it has come.
-    pub fn latest_row(&self, speed: usize, alignment: usize, chips: &mut [f32; CHIPS]) {
-        let slots = self.evidence(speed, alignment, Pilots::All).in_row();
-        self.latest.sum(slots, speed * CHIPS, chips);
+    /// The rows at speed `speed` and alignment `alignment`.
+    pub fn alignment(&self, speed: usize, alignment: usize) -> &Alignment {
+        &self.alignments[speed * SLOTS_PER_ROW + alignment]
     }
 
     /// Slots since the evidence was last forgotten.
@@ -122,9 +123,7 @@ impl Search {
 
     /// Seconds of evidence behind a candidate.
     pub fn seconds(&self, found: &Candidate) -> f64 {
-        let in_row = self
-            .evidence(found.speed, found.alignment, found.pilots)
-            .in_row();
+        let in_row = self.alignment(found.speed, found.alignment).in_row();
         windows::seconds(found.window, in_row as u64, self.slots)
     }
 
@@ -138,113 +137,156 @@ impl Search {
         self.highest
     }
 
-    /// Adds a slot whose middle is `seconds` after the first frame, with its chips at each speed, and tests the rows that
+    /// Adds the latest slot of `history`, whose middle is `seconds` after the first frame, and tests the rows that
     /// end with it; returns the best place above the threshold.
-    pub fn push(&mut self, seconds: f64, chips: &[f32], maps: &[SpeedMap]) -> Option<Candidate> {
-        let best = self.test_next(seconds, chips, maps);
-        self.place(best)
+    pub fn push(
+        &mut self,
+        seconds: f64,
+        history: &mut RowHistory,
+        maps: &[SpeedMap],
+    ) -> Option<Candidate> {
+        let best = self.test_next(seconds, history, maps);
+        self.place(best, history)
     }
 
     /// As [`Search::push`], without asking where the best place is.
-    pub fn test_next(&mut self, seconds: f64, chips: &[f32], maps: &[SpeedMap]) -> Best {
+    pub fn test_next(&mut self, seconds: f64, history: &RowHistory, maps: &[SpeedMap]) -> Best {
         self.rows.follow(self.clock, seconds);
         self.slots += 1;
-        self.latest.push(chips);
-        self.multiply(SLOTS_PER_ROW);
+        let latest = history.latest();
+        let matrix = &mut self.rows.matrix;
+        matrix.multiply(self.arch, latest.chips(), &mut self.products);
         let mut best = Best::default();
-        for i in 0..self.tested.len() {
+        for i in 0..self.alignments.len() {
             let (v, alignment) = (i / SLOTS_PER_ROW, i % SLOTS_PER_ROW);
             let speed = maps[v].speed;
             // Whether the row ends with this slot follows from when the next one is due.
             let row = self.clock.row(seconds, speed, alignment);
             let ended = self.clock.row(seconds + SLOT, speed, alignment) - 1;
-            for pilots in Pilots::BOTH {
-                let at = pilots as usize * self.tested.len() + i;
-                if self.evidence[at].advance(row, ended) {
-                    self.end_row(i, pilots, ended, &mut best);
-                }
+            if self.alignments[i].advance(row, ended) {
+                self.end_row(i, ended, history, &mut best);
             }
         }
         best
     }
 
     /// Ends local row `row` of speed and alignment `i` and tests it.
-    fn end_row(&mut self, i: usize, pilots: Pilots, row: i64, best: &mut Best) {
-        let (energy, products) = self.row_of(i / SLOTS_PER_ROW, pilots);
-        let evidence = &mut self.evidence[pilots as usize * self.tested.len() + i];
-        let fading = evidence.end_row(
-            self.arch,
-            row,
-            energy,
-            &products_of(&self.products, pilots)[products],
-        );
-        if self.slots >= FEWEST_SLOTS {
-            self.tested[i] = Some(row);
-            let least = SCREEN * self.thresholds.of(i / SLOTS_PER_ROW, pilots);
-            let scores = evidence.screened(self.arch, &fading, least as f32);
-            let highest = self.compare(i, pilots, scores, best);
-            self.highest = self.highest.max(highest);
+    fn end_row(&mut self, i: usize, row: i64, history: &RowHistory, best: &mut Best) {
+        // After all was forgotten in mid-stream, what began before that counts no more.
+        let counts = self.slots >= SLOTS_PER_ROW as u64 || self.slots == history.slots();
+        self.alignments[i].end(row, counts.then_some(history.slots()));
+        if !counts {
+            return;
+        }
+        let chips = history.latest().at(i / SLOTS_PER_ROW);
+        for pilots in Pilots::BOTH {
+            self.turn(i, pilots, row);
+            let evidence = &mut self.evidence[pilots as usize * self.alignments.len() + i];
+            let new = new_row(&self.turned, chips, pilots);
+            evidence.add(self.arch, new);
+            if self.slots >= FEWEST_SLOTS {
+                self.alignments[i].tested = Some(row);
+                let scores = self.scores(i, pilots, None, SCREEN, history);
+                let highest = self.compare(i, pilots, scores, best);
+                self.highest = self.highest.max(highest);
+            }
         }
     }
 
-    /// Energy of the row that was multiplied last, at one speed, and where its products are.
-    fn row_of(&self, speed: usize, pilots: Pilots) -> (f32, std::ops::Range<usize>) {
-        let chips = &self.chips[speed * CHIPS..][..CHIPS];
-        let energy = match pilots {
-            Pilots::All => energy(chips),
-            Pilots::Even => chips.iter().step_by(2).map(|chip| chip * chip).sum(),
+    /// Turns the latest products at speed and alignment `i`, whose row is `row`.
+    fn turn(&mut self, i: usize, pilots: Pilots, row: i64) {
+        let products = match pilots {
+            Pilots::All => &self.products.all,
+            Pilots::Even => &self.products.pilots,
         };
-        let rows = self.rows.len();
-        (energy, speed * rows..(speed + 1) * rows)
+        let first = i / SLOTS_PER_ROW * self.rows.len();
+        turn(&products[first..][..self.rows.len()], row, &mut self.turned);
+    }
+
+    /// Highest score of each window at speed and alignment `i`, of the evidence as it is or, with a row under way, of the
+    /// trial. The windows that are cut are made only for hypotheses of which a fading sum has the share `screen` of the
+    /// threshold; others count as 0.
+    fn scores(
+        &self,
+        i: usize,
+        pilots: Pilots,
+        under_way: Option<Row>,
+        screen: f64,
+        history: &RowHistory,
+    ) -> Scores {
+        let evidence = match under_way {
+            None => &self.evidence[pilots as usize * self.alignments.len() + i],
+            Some(_) => &self.trial,
+        };
+        let speed = i / SLOTS_PER_ROW;
+        let mut scores = Scores {
+            scores: [0.0; WINDOWS],
+            hypotheses: [0; WINDOWS],
+        };
+        scores.scores[CUT..].copy_from_slice(&evidence.highest()[..FADING]);
+        let least = (screen * self.thresholds.of(speed, pilots)) as f32;
+        let mut rows = None;
+        evidence.passing(self.arch, least, |o| {
+            let rows = rows.get_or_insert_with(|| {
+                LatestRows::new(&self.alignments[i], history, speed, under_way)
+            });
+            let cut = rows.scores(&self.rows.matrix, o, pilots);
+            let fading = evidence.scores(o);
+            for (w, score) in cut.into_iter().chain(fading).take(WINDOWS).enumerate() {
+                if score >= scores.scores[w] {
+                    (scores.scores[w], scores.hypotheses[w]) = (score, o);
+                }
+            }
+        });
+        scores
     }
 
     /// The best place above the threshold of all that has been tested.
-    pub fn place_best(&mut self) -> Option<Candidate> {
+    pub fn place_best(&mut self, history: &mut RowHistory) -> Option<Candidate> {
         let mut best = Best::default();
-        self.compare_all(true, &mut best);
-        self.place(best)
+        self.compare_all(true, history, &mut best);
+        self.place(best, history)
     }
 
     /// Tests the rows under way, because nothing follows.
-    pub fn finish(&mut self) -> Option<Candidate> {
-        let best = self.test_all();
-        self.place(best)
+    pub fn finish(&mut self, history: &mut RowHistory) -> Option<Candidate> {
+        let best = self.test_all(history);
+        self.place(best, history)
     }
 
     /// As [`Search::finish`], without asking where the best place is.
-    pub fn test_all(&mut self) -> Best {
+    pub fn test_all(&mut self, history: &mut RowHistory) -> Best {
         let mut best = Best::default();
         if self.slots < FEWEST_SLOTS_AT_END {
             return best;
         }
-        let highest = self.compare_all(false, &mut best);
+        let highest = self.compare_all(false, history, &mut best);
         self.highest = self.highest.max(highest);
         best
     }
 
     /// Takes the best of all evidence if it is better; returns the highest score. What has been tested is looked at only
     /// if that is to be done `again`, and then it does not count as a test.
-    fn compare_all(&mut self, again: bool, best: &mut Best) -> f64 {
+    fn compare_all(&mut self, again: bool, history: &mut RowHistory, best: &mut Best) -> f64 {
         let mut highest = 0.0f64;
         // Rows under way with the same number of slots share a product.
         for slots in 0..=SLOTS_PER_ROW {
             let mut multiplied = slots == 0;
-            for i in 0..self.tested.len() {
-                let row = self.evidence[i].row();
-                let tested = self.tested[i] == row;
-                if self.evidence[i].under_way() != slots || tested && !again {
+            for i in 0..self.alignments.len() {
+                let row = self.alignments[i].row();
+                let tested = self.alignments[i].tested == row;
+                if self.alignments[i].under_way() != slots || tested && !again {
                     continue;
                 }
                 if !multiplied {
-                    self.multiply(slots);
+                    self.multiply_under_way(slots, history);
                     multiplied = true;
                 }
                 if !again {
-                    self.tested[i] = row;
+                    self.alignments[i].tested = row;
                 }
                 for pilots in Pilots::BOTH {
-                    let arch = self.arch;
-                    let scores = self.ask(i, pilots, |evidence, row| evidence.highest(arch, row));
+                    let scores = self.scores_under_way(i, pilots, slots, history);
                     highest = highest.max(self.compare(i, pilots, scores, best));
                 }
             }
@@ -252,45 +294,42 @@ impl Search {
         highest
     }
 
-    /// Multiplies the sum of the latest `slots` slots, of all vectors, with the signs.
-    fn multiply(&mut self, slots: usize) {
-        self.latest.sum(slots, 0, &mut self.chips);
-        self.rows
-            .matrix
-            .multiply(self.arch, &mut self.chips, &mut self.products);
+    /// Multiplies what there is of a row of which `slots` slots are there with the signs, at all speeds.
+    fn multiply_under_way(&mut self, slots: usize, history: &mut RowHistory) {
+        history.round_latest(slots, &mut self.under_way);
+        let (chips, products) = (self.under_way.chips(), &mut self.products);
+        self.rows.matrix.multiply(self.arch, chips, products);
     }
 
-    /// Asks the evidence of speed and alignment `i`, given what there is of its row under way: [`Search::multiply`] has to
-    /// be called for the slots of that.
-    fn ask<T>(
+    /// [`Search::scores`] with the row under way, which has so many slots and has been multiplied.
+    fn scores_under_way(
         &mut self,
         i: usize,
         pilots: Pilots,
-        ask: impl FnOnce(&Evidence, Option<UnderWay>) -> T,
-    ) -> T {
-        let (energy, products) = self.row_of(i / SLOTS_PER_ROW, pilots);
-        let evidence = &self.evidence[pilots as usize * self.tested.len() + i];
-        match evidence.row() {
-            Some(row) if evidence.under_way() > 0 => {
-                let products = &products_of(&self.products, pilots)[products];
-                turn(products, row, &mut self.hypotheses_of_row);
-                let under_way = UnderWay {
-                    products: &self.hypotheses_of_row,
-                    energy,
-                };
-                ask(evidence, Some(under_way))
-            }
-            _ => ask(evidence, None),
-        }
+        slots: usize,
+        history: &RowHistory,
+    ) -> Scores {
+        // Slots that were before all was forgotten count no more.
+        let counts = self.slots >= slots as u64 || self.slots == history.slots();
+        let Some(row) = self.alignments[i].row().filter(|_| slots > 0 && counts) else {
+            return self.scores(i, pilots, None, SCREEN_AT_END, history);
+        };
+        let mut trial = std::mem::replace(&mut self.trial, Evidence::new(0));
+        trial.clone_from(&self.evidence[pilots as usize * self.alignments.len() + i]);
+        self.turn(i, pilots, row);
+        let chips = self.under_way.at(i / SLOTS_PER_ROW);
+        trial.add(self.arch, new_row(&self.turned, chips, pilots));
+        self.trial = trial;
+        self.scores(i, pilots, Some((row, chips)), SCREEN_AT_END, history)
     }
 
     /// Takes the best of speed and alignment `i`, of which these are the scores, if it is better; returns its highest
     /// score.
-    fn compare(&self, i: usize, pilots: Pilots, scores: [f32; WINDOWS], best: &mut Best) -> f64 {
+    fn compare(&self, i: usize, pilots: Pilots, scores: Scores, best: &mut Best) -> f64 {
         let (speed, alignment) = (i / SLOTS_PER_ROW, i % SLOTS_PER_ROW);
         let threshold = self.thresholds.of(speed, pilots);
         let mut highest = 0.0f64;
-        for (window, score) in scores.into_iter().enumerate() {
+        for (window, score) in scores.scores.into_iter().enumerate() {
             let score = score as f64;
             highest = highest.max(score);
             if score <= threshold {
@@ -306,7 +345,7 @@ impl Search {
                     speed,
                     alignment,
                     pilots,
-                    offset: 0,
+                    offset: scores.hypotheses[window],
                 });
             }
         }
@@ -315,26 +354,78 @@ impl Search {
 
     /// Where the mark is whose presence a test has shown. A strong one is above the threshold at wrong alignments,
     /// too, so now all are asked. That finds no marks where there are none: it comes after the test.
-    fn place(&mut self, mut best: Best) -> Option<Candidate> {
+    fn place(&mut self, mut best: Best, history: &mut RowHistory) -> Option<Candidate> {
         let tested = best.candidate?.log10_alarms;
-        self.compare_all(true, &mut best);
-        let found = best.candidate?;
-        let i = found.speed * SLOTS_PER_ROW + found.alignment;
-        self.multiply(self.evidence[i].under_way());
+        self.compare_all(true, history, &mut best);
         Some(Candidate {
             log10_alarms: tested,
-            offset: self.ask(i, found.pilots, |evidence, row| {
-                evidence.best_hypothesis(found.window, row)
-            }),
-            ..found
+            ..best.candidate?
         })
+    }
+
+    /// What hypothesis `o` at that speed and alignment has from before the latest row, which is whole or under way.
+    pub fn before(
+        &self,
+        (speed, alignment): (usize, usize),
+        pilots: Pilots,
+        o: usize,
+        history: &RowHistory,
+    ) -> Before {
+        let i = speed * SLOTS_PER_ROW + alignment;
+        let alignment = &self.alignments[i];
+        let signs = &self.rows.matrix;
+        let (sum, sum_energy) = self.evidence[pilots as usize * self.alignments.len() + i].faded(o);
+        if alignment.under_way() > 0 {
+            // A row that is not there yet takes the place of the latest.
+            let silent = (0, RoundedRow::SILENCE);
+            let rows = LatestRows::new(alignment, history, speed, Some(silent));
+            let (rows, energies) = rows.before(signs, o, pilots);
+            let stays = fading(0);
+            return Before {
+                rows,
+                energies,
+                faded: stays * sum,
+                faded_energy: stays * stays * sum_energy,
+            };
+        }
+        let rows = LatestRows::new(alignment, history, speed, None);
+        let (latest, energy) = rows.latest(signs, o, pilots);
+        let (rows, energies) = rows.before(signs, o, pilots);
+        Before {
+            rows,
+            energies,
+            faded: sum - latest,
+            faded_energy: (sum_energy - energy).max(0.0),
+        }
+    }
+
+    /// Writes the chips of the latest row at that speed and alignment, whole or under way, as far as it has come.
+    pub fn latest_row(
+        &self,
+        (speed, alignment): (usize, usize),
+        history: &RowHistory,
+        chips: &mut [f32; CHIPS],
+    ) {
+        let slots = self.alignment(speed, alignment).in_row();
+        history.sum_latest(slots, speed, chips);
     }
 }
 
-fn products_of(products: &Products, pilots: Pilots) -> &[f32] {
-    match pilots {
-        Pilots::All => &products.all,
-        Pilots::Even => &products.pilots,
+/// What one hypothesis has from before the latest row, whole or under way.
+pub struct Before {
+    /// The rows, newest first, and their energies.
+    pub rows: [f32; KEPT],
+    pub energies: [f32; KEPT],
+    /// The first of the fading sums, and its energy.
+    pub faded: f32,
+    pub faded_energy: f32,
+}
+
+fn new_row<'a>(turned: &'a [i16], chips: RoundedRow, pilots: Pilots) -> NewRow<'a> {
+    NewRow {
+        products: turned,
+        step: chips.step,
+        energy: chips.energy(pilots),
     }
 }
 
@@ -360,24 +451,27 @@ mod tests {
             let thresholds = Thresholds::new(1, rows.len(), maps.len(), 2, 1e-4);
             let mut search = Search::new(rows, maps.len(), thresholds);
             let mut chips = vec![0.0; maps.len() * CHIPS];
+            let mut history = RowHistory::new(maps.len());
             for milliseconds in [170, 200, 239, 240, 250, 280, 310, 500, 640, 2_000, 20_000] {
                 let audio = vec![0.1; rate as usize * milliseconds / 1000];
                 search.reset(LocalClock { first_row: 0 });
                 correlator.reset();
+                history.reset();
                 let mut tests = 0;
                 let mut count = |search: &mut Search, step: &mut dyn FnMut(&mut Search)| {
-                    let before = search.tested.clone();
+                    let before = search.alignments.clone();
                     step(search);
                     tests += before
                         .iter()
-                        .zip(&search.tested)
-                        .filter(|(a, b)| a != b)
+                        .zip(&search.alignments)
+                        .filter(|(a, b)| a.tested != b.tested)
                         .count();
                 };
                 let mut take = |slot: Slot| {
                     count(&mut search, &mut |search| {
                         write_chips(slot.sums, &maps, &mut chips);
-                        search.push(slot.middle / rate as f64, &chips, &maps);
+                        history.push(&chips);
+                        search.push(slot.middle / rate as f64, &mut history, &maps);
                     });
                 };
                 for piece in audio.chunks(rate as usize) {
@@ -386,7 +480,7 @@ mod tests {
                 correlator.finish(&mut take);
                 for _ in 0..2 {
                     count(&mut search, &mut |search| {
-                        search.finish();
+                        search.finish(&mut history);
                     });
                 }
                 let tested = tests as f64 * (2 * search.rows().len() * WINDOWS) as f64;

@@ -12,6 +12,7 @@ use super::format::{CHIPS, ConfigError, ROWS, RowClock, check_stream};
 use super::key::Key;
 use super::payload::{CODED_BITS, MessageCode, Payload, Places, find_codeword};
 use super::reader::SPANS;
+use super::row_history::RowHistory;
 use super::rows::KeyRows;
 use super::search::Search;
 use super::speeds::{speed_maps, write_chips};
@@ -145,6 +146,7 @@ impl Survey {
         let thresholds = Thresholds::new(1, rows.len(), speeds, speeds / 2, MOST_ALARMS);
         let mut search = Search::new(rows, speeds, thresholds);
         search.reset(LocalClock { first_row: 0 });
+        let mut history = RowHistory::new(speeds);
         let mut tell = |seconds, best: Best| {
             if let Some(candidate) = best.candidate {
                 peak(Peak {
@@ -156,10 +158,11 @@ impl Survey {
         };
         let of_slots = chips.chunks_exact(speeds * CHIPS);
         for (&seconds, chips) in slots.iter().zip(of_slots) {
-            tell(seconds, search.test_next(seconds, chips, maps));
+            history.push(chips);
+            tell(seconds, search.test_next(seconds, &history, maps));
         }
         let end = slots.last().copied().unwrap_or_default();
-        tell(end, search.test_all());
+        tell(end, search.test_all(&mut history));
         search.highest()
     }
 

@@ -10,6 +10,8 @@
 
 use super::candidate::{Best, Candidate, LocalClock};
 use super::correlation::{SLOT, SpeedMap};
+use super::format::CHIPS;
+use super::row_history::RowHistory;
 use super::search::Search;
 
 /// Slots of a piece.
@@ -60,11 +62,14 @@ pub struct Sweep {
     collected: Piece,
     searched: Piece,
     next_tile: usize,
+    /// Rows of the tile that is searched.
+    history: RowHistory,
 }
 
 impl Sweep {
-    /// Of `rows` rows around the clock, `ahead` of them ahead of it; slots have `chips` chips at all speeds together.
-    pub fn new(rows: usize, ahead: i64, chips: usize) -> Self {
+    /// Of `rows` rows around the clock, `ahead` of them ahead of it, at `speeds` speeds.
+    pub fn new(rows: usize, ahead: i64, speeds: usize) -> Self {
+        let chips = speeds * CHIPS;
         let first = ahead - rows as i64 + TILE as i64;
         let count = rows.div_ceil(TILE) as i64;
         let mut tiles: Vec<i64> = (0..count).map(|tile| first + tile * TILE as i64).collect();
@@ -75,7 +80,13 @@ impl Sweep {
             tiles,
             collected: Piece::new(chips),
             searched: Piece::new(chips),
+            history: RowHistory::new(speeds),
         }
+    }
+
+    /// The rows of the tile in which something was found, up to the latest slot.
+    pub fn history(&self) -> &RowHistory {
+        &self.history
     }
 
     /// Forgets all audio; slots are of another clock from now on.
@@ -132,11 +143,13 @@ impl Sweep {
             let ahead = self.tiles[self.next_tile];
             self.next_tile += 1;
             search.start_tile(self.clock, ahead);
+            self.history.reset();
             let mut best = Best::default();
             for (seconds, chips) in self.searched.slots() {
-                best = best.or_better(search.test_next(seconds, chips, maps));
+                self.history.push(chips);
+                best = best.or_better(search.test_next(seconds, &self.history, maps));
             }
-            best = best.or_better(search.test_all());
+            best = best.or_better(search.test_all(&mut self.history));
             if let Some(tested) = best.candidate
                 && let Some(found) = self.catch_up(search, maps)
             {
@@ -151,11 +164,12 @@ impl Sweep {
     }
 
     /// Goes on with the tile in which the mark was found, up to the latest slot, and asks where it is.
-    fn catch_up(&self, search: &mut Search, maps: &[SpeedMap]) -> Option<Candidate> {
+    fn catch_up(&mut self, search: &mut Search, maps: &[SpeedMap]) -> Option<Candidate> {
         for (seconds, chips) in self.collected.slots() {
-            search.test_next(seconds, chips, maps);
+            self.history.push(chips);
+            search.test_next(seconds, &self.history, maps);
         }
-        search.place_best()
+        search.place_best(&mut self.history)
     }
 }
 

@@ -16,6 +16,7 @@ use super::payload::Payload;
 use super::places::{neighbour_speed, neighbours, row_of_key, rows_at, slip};
 use super::presence::Presence;
 use super::reader::{Reader, silence_odd};
+use super::row_history::RowHistory;
 use super::search::Search;
 use super::stretch::RecentScores;
 use super::timing::Timing;
@@ -110,11 +111,12 @@ impl Tracker {
         }
     }
 
-    /// Starts to follow what `search` has just found with the slot at `seconds`.
+    /// Starts to follow what `search` has just found with the slot at `seconds`, the latest of `history`.
     pub fn acquire(
         &mut self,
         found: &Candidate,
         search: &Search,
+        history: &RowHistory,
         maps: &[SpeedMap],
         clock: LocalClock,
         seconds: f64,
@@ -131,17 +133,19 @@ impl Tracker {
             lane.place = place + shift;
             let at = (found_at + shift).rem_euclid(slots) as usize;
             let (alignment, offset) = (at % SLOTS_PER_ROW, at / SLOTS_PER_ROW);
-            let evidence = search.evidence(lane.speed, alignment, found.pilots);
+            let at = (lane.speed, alignment);
+            let before = search.before(at, found.pilots, offset, history);
+            let alignment = search.alignment(lane.speed, alignment);
             // The search adds a row to the evidence only when it ends: of the latest, this is what there is so far.
-            search.latest_row(lane.speed, alignment, &mut self.chips);
+            search.latest_row(at, history, &mut self.chips);
             if found.pilots == Pilots::Even {
                 silence_odd(&mut self.chips);
             }
-            let row = rows.row_of_key(evidence.row().unwrap_or(local), offset);
+            let row = rows.row_of_key(alignment.row().unwrap_or(local), offset);
             let product = correlate(&mut self.signs, row, &self.chips);
             let slots = search.slots();
             lane.evidence
-                .take(evidence, offset, slots, &self.chips, product);
+                .take(&before, alignment, slots, &self.chips, product);
         }
         self.settled = false;
         self.loudness = (0.0, 0.0);

@@ -8,6 +8,7 @@
 
 use super::super::format::{CHIPS, ROWS};
 use super::super::products::{Products, SignMatrix};
+use super::super::row_history::RoundedRows;
 use super::super::thresholds::NOMINAL_SHARE;
 use super::form::{Form, Scored};
 use super::lags::LagCorrelator;
@@ -55,6 +56,7 @@ pub struct NoiseSearch {
     hypotheses: [f64; 2],
     share: f64,
     chips: Vec<f32>,
+    rounded: RoundedRows,
     products: Products,
     /// Sums of alignment `a`, speed `v` and offset `o` at `(a * speeds + v) * ROWS + o`, and their variances.
     sums: Vec<f32>,
@@ -86,6 +88,7 @@ impl NoiseSearch {
             hypotheses,
             share,
             chips: vec![0.0; speeds * CHIPS],
+            rounded: RoundedRows::new(speeds),
             products: Products::new(speeds, ROWS),
             sums: vec![0.0; SLOTS_PER_BLOCK as usize * speeds * ROWS],
             variances: vec![0.0; SLOTS_PER_BLOCK as usize * speeds],
@@ -175,13 +178,17 @@ impl NoiseSearch {
                 form.latest_pair(audio, slot, v, lag, chips);
                 self.variances[alignment + v] += chips.iter().map(|b| b * b).sum::<f32>();
             }
-            self.matrices[lag - 1].multiply(self.arch, &mut self.chips, &mut self.products);
+            self.rounded.round(&self.chips);
+            let chips = self.rounded.chips();
+            self.matrices[lag - 1].multiply(self.arch, chips, &mut self.products);
             let sums = self.sums[alignment * ROWS..].chunks_exact_mut(ROWS);
-            for (sums, products) in sums.zip(self.products.all.chunks_exact(ROWS)) {
+            for (v, (sums, products)) in sums.zip(self.products.all.chunks_exact(ROWS)).enumerate()
+            {
+                let step = self.rounded.at(v).step;
                 let (wrapped, straight) = products.split_at(shift);
                 let (begin, end) = sums.split_at_mut(straight.len());
-                add_to(begin, straight);
-                add_to(end, wrapped);
+                add_to(begin, straight, step);
+                add_to(end, wrapped, step);
             }
         }
     }
@@ -223,8 +230,8 @@ impl NoiseSearch {
     }
 }
 
-fn add_to(sums: &mut [f32], new: &[f32]) {
+fn add_to(sums: &mut [f32], new: &[i16], step: f32) {
     for (sum, new) in sums.iter_mut().zip(new) {
-        *sum += new;
+        *sum += step * *new as f32;
     }
 }

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The windows that are cut, of single hypotheses: made anew from the chips of the latest rows.
+
+use super::alignment::Alignment;
+use super::candidate::Pilots;
+use super::products::SignMatrix;
+use super::row_history::{RoundedRow, RowHistory};
+use super::windows::{CUT, CUT_WINDOWS, KEPT, ROWS_KEPT, score};
+
+/// A row: its local number and its chips.
+pub type Row<'a> = (i64, RoundedRow<'a>);
+
+/// The latest rows of one speed and one alignment, the newest first.
+pub struct LatestRows<'a>([Option<Row<'a>>; ROWS_KEPT]);
+
+impl<'a> LatestRows<'a> {
+    /// Those of `alignment`, after the one that is under way, if it counts.
+    pub fn new(
+        alignment: &Alignment,
+        history: &'a RowHistory,
+        speed: usize,
+        under_way: Option<Row<'a>>,
+    ) -> Self {
+        let ended = alignment
+            .ended()
+            .map(|ended| ended.map(|ended| (ended.row, history.ended_at(ended.slots).at(speed))));
+        let mut rows = under_way.map(Some).into_iter().chain(ended);
+        LatestRows(std::array::from_fn(|_| rows.next().flatten()))
+    }
+
+    /// What the rows before the latest have for hypothesis `o`, and their energies.
+    pub fn before(
+        &self,
+        signs: &SignMatrix,
+        o: usize,
+        pilots: Pilots,
+    ) -> ([f32; KEPT], [f32; KEPT]) {
+        let sums = self.sums(signs, o, pilots);
+        let energies = self.energies(pilots);
+        (
+            std::array::from_fn(|age| sums[age + 1]),
+            std::array::from_fn(|age| energies[age + 1]),
+        )
+    }
+
+    /// The latest row.
+    pub fn latest(&self, signs: &SignMatrix, o: usize, pilots: Pilots) -> (f32, f32) {
+        (self.sums(signs, o, pilots)[0], self.energies(pilots)[0])
+    }
+
+    /// Scores of hypothesis `o`.
+    pub fn scores(&self, signs: &SignMatrix, o: usize, pilots: Pilots) -> [f32; CUT] {
+        let (sums, energies) = (self.sums(signs, o, pilots), self.energies(pilots));
+        CUT_WINDOWS.map(|before| {
+            let rows = 0..=before;
+            score(sums[rows.clone()].iter().sum(), energies[rows].iter().sum())
+        })
+    }
+
+    fn sums(&self, signs: &SignMatrix, o: usize, pilots: Pilots) -> [f32; ROWS_KEPT] {
+        self.0.map(|row| {
+            row.map_or(0.0, |(number, row)| {
+                let index = (number + o as i64).rem_euclid(signs.rows() as i64);
+                let [even, odd] = signs.product(index as usize, row.chips);
+                row.step
+                    * match pilots {
+                        Pilots::All => even + odd,
+                        Pilots::Even => even,
+                    } as f32
+            })
+        })
+    }
+
+    fn energies(&self, pilots: Pilots) -> [f32; ROWS_KEPT] {
+        self.0
+            .map(|row| row.map_or(0.0, |(_, row)| row.step * row.step * row.energy(pilots)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watermark::correlation::SLOTS_PER_ROW;
+    use crate::watermark::format::CHIPS;
+    use crate::watermark::key::Key;
+
+    /// Of the rows that have ended, and with one under way.
+    #[test]
+    fn scores_are_of_the_latest_rows() {
+        const ROWS: usize = 48;
+        let mut signs = Key::from_bytes([3; 32]).signs();
+        let mut of_rows = vec![[0.0; CHIPS]; ROWS];
+        let mut matrix = SignMatrix::new(ROWS);
+        for (row, of_row) in of_rows.iter_mut().enumerate() {
+            signs.row(row as u64, of_row);
+            matrix.load(row as u64, of_row);
+        }
+        let (mut alignment, mut history) = (Alignment::NONE, RowHistory::new(1));
+        let mut rows = Vec::new();
+        for number in 40..60i64 {
+            let mut sums = [0.0; CHIPS];
+            for slot in 0..SLOTS_PER_ROW as i64 {
+                let chips: [f32; CHIPS] = std::array::from_fn(|chip| {
+                    ((chip as i64 + 31 * (5 * number + slot)) as f32 * 0.7).sin()
+                });
+                history.push(&chips);
+                sums.iter_mut().zip(chips).for_each(|(sum, b)| *sum += b);
+            }
+            rows.insert(0, (number, sums));
+            let exact = |o: i64, pilots: Pilots| {
+                let of_row = |(number, sums): &(i64, [f32; CHIPS])| {
+                    let signs = of_rows[(number + o).rem_euclid(ROWS as i64) as usize];
+                    let counts = |chip: usize| pilots == Pilots::All || chip % 2 == 0;
+                    let chips = || (0..CHIPS).filter(|chip| counts(*chip));
+                    let sum: f32 = chips().map(|chip| signs[chip] * sums[chip]).sum();
+                    (
+                        sum,
+                        chips().map(|chip| sums[chip] * sums[chip]).sum::<f32>(),
+                    )
+                };
+                CUT_WINDOWS.map(|before| {
+                    let of_rows = rows.iter().take(before + 1).map(of_row);
+                    let (sum, energy) =
+                        of_rows.fold((0.0, 0.0), |(s, e), (sum, energy)| (s + sum, e + energy));
+                    sum / energy.sqrt()
+                })
+            };
+            let mut rounded = crate::watermark::row_history::RoundedRows::new(1);
+            history.round_latest(SLOTS_PER_ROW, &mut rounded);
+            let check = |latest: LatestRows| {
+                for (o, pilots) in [(0, Pilots::All), (17, Pilots::Even), (47, Pilots::All)] {
+                    let got = latest.scores(&matrix, o as usize, pilots);
+                    for (got, exact) in got.into_iter().zip(exact(o, pilots)) {
+                        assert!((got - exact).abs() < 0.01, "{number}: {got} for {exact}");
+                    }
+                }
+            };
+            let row = Some((number, rounded.at(0)));
+            check(LatestRows::new(&alignment, &history, 0, row));
+            alignment.end(number, Some(history.slots()));
+            check(LatestRows::new(&alignment, &history, 0, None));
+        }
+    }
+}
