@@ -7,6 +7,7 @@
 use super::format::{CHIP_HIGH, CHIP_LOW, CHIP_WIDTH, CHIPS, DELAY, WINDOW};
 use super::spectrum::{Forward, Timeline, fast_size};
 use super::weighting::{LEARNED, Weighting};
+use pulp::{Arch, Simd, WithSimd};
 use rustfft::num_complex::Complex;
 use std::f64::consts::TAU;
 use std::ops::Range;
@@ -38,14 +39,25 @@ pub fn compress(y: Complex<f32>) -> Complex<f32> {
     }
 }
 
-/// Mean of the logarithm of the power of some bins. Silence counts as -120 dB, and what is no number as silence.
-fn loudness(bins: &[Complex<f32>]) -> f64 {
-    let power = |y: &Complex<f32>| (y.norm_sqr() as f64).clamp(1e-12, 1e12).max(1e-12);
-    // One logarithm for sixteen powers, whose product stays within the range of the numbers.
-    let logarithms = bins
-        .chunks(16)
-        .map(|some| some.iter().map(power).product::<f64>().ln());
-    logarithms.sum::<f64>() / bins.len().max(1) as f64
+/// Adds the product of a frame with the one a delay earlier, whose place it takes then.
+struct Correlate<'a> {
+    now: &'a [Complex<f32>],
+    earlier: &'a mut [Complex<f32>],
+    sums: Option<&'a mut Vec<Complex<f32>>>,
+}
+
+impl WithSimd for Correlate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        if let Some(sums) = self.sums {
+            for ((now, earlier), sum) in self.now.iter().zip(&*self.earlier).zip(sums) {
+                *sum += now * earlier.conj();
+            }
+        }
+        self.earlier.copy_from_slice(self.now);
+    }
 }
 
 /// Sums of C(f) = Y(t) conj Y(t - 160 ms) over the frames of one slot, Y weighted.
@@ -60,6 +72,7 @@ pub struct Slot<'a> {
 
 /// Streaming self-correlation of one channel.
 pub struct Correlator {
+    arch: Arch,
     delay: u64,
     size: usize,
     bins: Range<usize>,
@@ -92,6 +105,7 @@ impl Correlator {
         let bins = first..last.min(size / 2);
         let hertz = |bin: usize| bin as f64 * rate / size as f64;
         let mut correlator = Correlator {
+            arch: Arch::new(),
             delay,
             size,
             forward: Forward::new(size),
@@ -208,14 +222,13 @@ impl Correlator {
             .weigh(&spectrum[self.bins.clone()], &mut self.weighted);
         let history = &mut self.history[(k % FRAMES_PER_DELAY) as usize];
         let has_partner = k >= FRAMES_PER_DELAY;
-        for ((now, earlier), sum) in self.weighted.iter().zip(history).zip(&mut self.sums) {
-            if has_partner {
-                *sum += now * earlier.conj();
-            }
-            *earlier = *now;
-        }
+        self.arch.dispatch(Correlate {
+            now: &self.weighted,
+            earlier: history,
+            sums: has_partner.then_some(&mut self.sums),
+        });
         if has_partner {
-            self.loudness += loudness(&spectrum[self.bins.clone()]);
+            self.loudness += self.weighting.loudness();
         }
         self.next_frame += 1;
         self.in_slot += has_partner as u64;
@@ -241,11 +254,14 @@ impl Correlator {
 /// Played `speed` times faster, the lag is 160 ms / speed, a phase ramp over frequency, and the edges of
 /// the chips move by `speed`.
 pub struct SpeedMap {
+    arch: Arch,
     /// Programme seconds in a second.
     pub speed: f64,
     ramp: Vec<Complex<f32>>,
     /// First bin of each chip, and the end of the last.
     edges: Vec<u16>,
+    /// Number of the chip of each bin, from the first that has one to the last.
+    chip_of_bin: Vec<u8>,
 }
 
 impl SpeedMap {
@@ -268,14 +284,20 @@ impl SpeedMap {
             let low = (CHIP_LOW + chip as f64 * CHIP_WIDTH) * speed;
             (bins.clone().take_while(|&bin| hertz(bin) < low).count()) as u16
         };
+        let edges: Vec<u16> = (0..=CHIPS).map(edge).collect();
+        let chips = edges.windows(2).enumerate();
+        let chip_of_bin =
+            chips.flat_map(|(chip, edge)| (edge[0]..edge[1]).map(move |_| chip as u8));
         SpeedMap {
+            arch: Arch::new(),
             speed,
+            chip_of_bin: chip_of_bin.collect(),
             ramp: bins
                 .clone()
                 .map(|bin| Complex::cis(TAU * hertz(bin) * missing))
                 .map(narrow)
                 .collect(),
-            edges: (0..=CHIPS).map(edge).collect(),
+            edges,
         }
     }
 
@@ -291,16 +313,51 @@ impl SpeedMap {
 
     /// Correlation of each chip, from the sums of a slot; 0 for chips that the stream has no bins for.
     pub fn chips(&self, sums: &[Complex<f32>], chips: &mut [f32]) {
-        for (chip, edge) in chips.iter_mut().zip(self.edges.windows(2)) {
-            let bins = edge[0] as usize..edge[1] as usize;
-            *chip = sums[bins.clone()]
-                .iter()
-                .zip(&self.ramp[bins])
-                .map(|(c, r)| c.re * r.re - c.im * r.im)
-                .sum();
-        }
+        let map = self;
+        self.arch.dispatch(Chips { map, sums, chips });
     }
 }
+
+/// [`SpeedMap::chips`]. This is a type, as is the one below, because a closure would not be compiled for each
+/// instruction set.
+struct Chips<'a> {
+    map: &'a SpeedMap,
+    sums: &'a [Complex<f32>],
+    chips: &'a mut [f32],
+}
+
+impl WithSimd for Chips<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let SpeedMap {
+            edges,
+            ramp,
+            chip_of_bin,
+            ..
+        } = self.map;
+        let mut chips = [0.0; 1 << u8::BITS];
+        let bins = edges[0] as usize..edges[CHIPS] as usize;
+        let (sums, ramp) = (&self.sums[bins.clone()], &ramp[bins]);
+        // First the products, which processors make several at once.
+        let pieces = sums.chunks(PIECE).zip(ramp.chunks(PIECE));
+        for ((sums, ramp), of_bin) in pieces.zip(chip_of_bin.chunks(PIECE)) {
+            let mut products = [0.0; PIECE];
+            for ((product, c), r) in products.iter_mut().zip(sums).zip(ramp) {
+                *product = c.re * r.re - c.im * r.im;
+            }
+            for (product, chip) in products.iter().zip(of_bin) {
+                chips[*chip as usize] += product;
+            }
+        }
+        self.chips.copy_from_slice(&chips[..CHIPS]);
+    }
+}
+
+/// Bins that are taken at once.
+const PIECE: usize = 64;
+const _: () = assert!(CHIPS <= 1 << u8::BITS);
 
 fn narrow(c: Complex<f64>) -> Complex<f32> {
     Complex::new(c.re as f32, c.im as f32)

@@ -140,6 +140,12 @@ impl Evidence {
         self.sums = [Sum::default(); SUMS];
     }
 
+    /// Takes what there is in another place for as many hypotheses.
+    pub fn copy_from(&mut self, other: &Evidence) {
+        self.values.copy_from_slice(&other.values);
+        self.sums = other.sums;
+    }
+
     /// Adds a row.
     pub fn add(&mut self, arch: Arch, row: NewRow) {
         let values = self.values.chunks_exact_mut(self.count);

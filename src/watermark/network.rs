@@ -71,11 +71,11 @@ impl WithSimd for Network<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let bins = self.position.len();
         for at in (0..bins).step_by(LANES) {
             let features = self.features(at);
-            let weights = weights_of(&features);
+            let weights = weights_of(simd, &features);
             let n = LANES.min(bins - at);
             self.cells.weight[at..at + n].copy_from_slice(&weights[..n]);
         }
@@ -96,9 +96,15 @@ impl Network<'_> {
             lowest,
             ..
         } = &*self.cells;
-        let [power, short, cell, near, band, before, long, lowest] =
-            [power, self.short, cell, near, band, before, long, lowest]
-                .map(|powers| levels_of(powers, at));
+        // One by one: closures would not be compiled for each instruction set.
+        let (power, short) = (levels_of(power, at), levels_of(self.short, at));
+        let (cell, near, band) = (
+            levels_of(cell, at),
+            levels_of(near, at),
+            levels_of(band, at),
+        );
+        let (before, long) = (levels_of(before, at), levels_of(long, at));
+        let lowest = levels_of(lowest, at);
         let mut position = [0.0; LANES];
         let n = LANES.min(self.position.len() - at);
         position[..n].copy_from_slice(&self.position[at..at + n]);
@@ -145,20 +151,20 @@ fn ratio(one: &[f32; LANES], other: &[f32; LANES]) -> [f32; LANES] {
 }
 
 #[inline(always)]
-fn weights_of(features: &[[f32; LANES]; FEATURES]) -> [f32; LANES] {
+fn weights_of<S: Simd>(simd: S, features: &[[f32; LANES]; FEATURES]) -> [f32; LANES] {
     let mut sum = [0.0; LANES];
     for (feature, direct) in features.iter().zip(OUTPUT_DIRECT) {
-        add(&mut sum, feature, direct);
+        add(simd, &mut sum, feature, direct);
     }
     for unit in 0..HIDDEN {
         let mut hidden = [HIDDEN_BIAS[unit]; LANES];
         for (feature, weight) in features.iter().zip(HIDDEN_WEIGHTS[unit]) {
-            add(&mut hidden, feature, weight);
+            add(simd, &mut hidden, feature, weight);
         }
         for hidden in &mut hidden {
             *hidden = hidden.max(0.0);
         }
-        add(&mut sum, &hidden, OUTPUT_WEIGHTS[unit]);
+        add(simd, &mut sum, &hidden, OUTPUT_WEIGHTS[unit]);
     }
     for sum in &mut sum {
         *sum = exp2(sum.clamp(-WEIGHT, WEIGHT) * std::f32::consts::LOG2_E);
@@ -167,9 +173,13 @@ fn weights_of(features: &[[f32; LANES]; FEATURES]) -> [f32; LANES] {
 }
 
 #[inline(always)]
-fn add(sum: &mut [f32; LANES], values: &[f32; LANES], weight: f32) {
+fn add<S: Simd>(simd: S, sum: &mut [f32; LANES], values: &[f32; LANES], weight: f32) {
+    let weight = simd.splat_f32s(weight);
+    // Vectors of 4, 8 or 16 leave nothing over.
+    let (sum, _) = S::as_mut_simd_f32s(sum);
+    let (values, _) = S::as_simd_f32s(values);
     for (sum, value) in sum.iter_mut().zip(values) {
-        *sum += weight * value;
+        *sum = simd.mul_add_e_f32s(weight, *value, *sum);
     }
 }
 

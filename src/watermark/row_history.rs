@@ -19,6 +19,7 @@ use super::candidate::Pilots;
 use super::correlation::SLOTS_PER_ROW;
 use super::format::CHIPS;
 use super::windows::ROWS_KEPT;
+use pulp::{Arch, Simd, WithSimd};
 
 /// Rows that are kept, each slot ends one: those of the longest window that is cut, of up to six slots each.
 const KEPT: usize = 64;
@@ -73,17 +74,8 @@ impl RoundedRows {
     }
 
     /// Takes the chips of all speeds, one speed behind the other.
-    pub fn round(&mut self, chips: &[f32]) {
-        let rounded = self.chips.iter_mut().zip(&mut self.steps);
-        let rows = chips.as_chunks::<CHIPS>().0;
-        for (((rounded, step), energies), chips) in rounded.zip(&mut self.energies).zip(rows) {
-            *step = round(chips, rounded);
-            let square = |chip: &i16| *chip as i64 * *chip as i64;
-            let (pairs, _) = rounded.as_chunks::<2>();
-            let even = pairs.iter().map(|[even, _]| square(even)).sum::<i64>();
-            let odd = pairs.iter().map(|[_, odd]| square(odd)).sum::<i64>();
-            *energies = [(even + odd) as f32, even as f32];
-        }
+    pub fn round(&mut self, arch: Arch, chips: &[f32]) {
+        arch.dispatch(Round { rows: self, chips });
     }
 
     /// The row at one speed.
@@ -101,7 +93,40 @@ impl RoundedRows {
     }
 }
 
+/// [`RoundedRows::round`]. This is a type, because a closure would not be compiled for each instruction set.
+struct Round<'a> {
+    rows: &'a mut RoundedRows,
+    chips: &'a [f32],
+}
+
+impl WithSimd for Round<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let RoundedRows {
+            chips,
+            steps,
+            energies,
+        } = self.rows;
+        let rounded = chips.iter_mut().zip(steps).zip(energies);
+        for (((rounded, step), energies), chips) in rounded.zip(self.chips.as_chunks::<CHIPS>().0) {
+            *step = round(chips, rounded);
+            // Of even and odd ones in turn.
+            let mut sums = [0.0; 6];
+            for chips in rounded.as_chunks::<6>().0 {
+                for (sum, chip) in sums.iter_mut().zip(chips) {
+                    *sum += *chip as f32 * *chip as f32;
+                }
+            }
+            let even = sums[0] + sums[2] + sums[4];
+            *energies = [even + sums[1] + sums[3] + sums[5], even];
+        }
+    }
+}
+
 /// Rounds the chips of a row; returns how large a step is.
+#[inline(always)]
 fn round(chips: &[f32; CHIPS], rounded: &mut [i16; CHIPS]) -> f32 {
     // Several sums side by side, because one alone would have to wait for each addition.
     let (pieces, rest) = chips.as_chunks::<8>();
@@ -127,6 +152,7 @@ fn round(chips: &[f32; CHIPS], rounded: &mut [i16; CHIPS]) -> f32 {
 
 /// The latest rows at each speed.
 pub struct RowHistory {
+    arch: Arch,
     latest: LatestSlots,
     sums: Vec<f32>,
     rows: Vec<RoundedRows>,
@@ -137,6 +163,7 @@ impl RowHistory {
     /// Nothing yet, at `speeds` speeds.
     pub fn new(speeds: usize) -> Self {
         RowHistory {
+            arch: Arch::new(),
             latest: LatestSlots::new(speeds * CHIPS),
             sums: vec![0.0; speeds * CHIPS],
             rows: vec![RoundedRows::new(speeds); KEPT],
@@ -155,7 +182,7 @@ impl RowHistory {
         self.latest.push(chips);
         self.slots += 1;
         self.latest.sum(SLOTS_PER_ROW, 0, &mut self.sums);
-        self.rows[self.slots as usize % KEPT].round(&self.sums);
+        self.rows[self.slots as usize % KEPT].round(self.arch, &self.sums);
     }
 
     /// Slots so far.
@@ -177,7 +204,7 @@ impl RowHistory {
     /// Rounds the latest `slots` slots, which are the row under way.
     pub fn round_latest(&mut self, slots: usize, rows: &mut RoundedRows) {
         self.latest.sum(slots, 0, &mut self.sums);
-        rows.round(&self.sums);
+        rows.round(self.arch, &self.sums);
     }
 
     /// Writes the sum of the latest `slots` slots at one speed.
@@ -279,7 +306,7 @@ mod tests {
         let chips: Vec<f32> = (0..2 * CHIPS)
             .map(|i| (i as f32 * 0.7).sin() * (i / CHIPS) as f32)
             .collect();
-        rows.round(&chips);
+        rows.round(Arch::new(), &chips);
         assert_eq!((rows.at(0).step, rows.chips()[0]), (0.0, [0; CHIPS]));
         let row = rows.at(1);
         let (mut all, mut even) = (0.0, 0.0);
@@ -309,7 +336,7 @@ mod tests {
                 chips[..CHIPS].fill(chip);
             }
             let mut rows = RoundedRows::new(2);
-            rows.round(&chips);
+            rows.round(Arch::new(), &chips);
             assert_eq!(rows.chips()[0], [0; CHIPS]);
             assert_eq!(rows.at(0).energy(Pilots::All), 0.0);
             assert!(rows.at(1).energy(Pilots::All) > 0.0);

@@ -314,12 +314,12 @@ impl Search {
         let Some(row) = self.alignments[i].row().filter(|_| slots > 0 && counts) else {
             return self.scores(i, pilots, None, SCREEN_AT_END, history);
         };
-        let mut trial = std::mem::replace(&mut self.trial, Evidence::new(0));
-        trial.clone_from(&self.evidence[pilots as usize * self.alignments.len() + i]);
         self.turn(i, pilots, row);
         let chips = self.under_way.at(i / SLOTS_PER_ROW);
-        trial.add(self.arch, new_row(&self.turned, chips, pilots));
-        self.trial = trial;
+        let evidence = &self.evidence[pilots as usize * self.alignments.len() + i];
+        self.trial.copy_from(evidence);
+        let new = new_row(&self.turned, chips, pilots);
+        self.trial.add(self.arch, new);
         self.scores(i, pilots, Some((row, chips)), SCREEN_AT_END, history)
     }
 

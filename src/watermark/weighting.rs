@@ -22,7 +22,7 @@
 use super::correlation::FRAME;
 use super::format::{CHIP_HIGH, CHIP_LOW};
 use super::network::{Cells, LEAST, Levels, Network, RATIO};
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 use rustfft::num_complex::Complex;
 
 /// Frames from which the surroundings are learned before anything is weighed: 1 s.
@@ -85,6 +85,7 @@ impl Running {
         self.frames = 0.0;
     }
 
+    #[inline(always)]
     fn take(&mut self, power: &[f32]) {
         self.frames = (self.frames + 1.0).min(self.memory);
         let step = 1.0 / self.frames;
@@ -123,6 +124,7 @@ impl Surroundings {
         (self.frames_in_stretch, self.stretch) = (0, 0);
     }
 
+    #[inline(always)]
     fn take(&mut self, power: &[f32], cell: &[f32], mean: f32) {
         self.long.take(power);
         self.mean += (mean - self.mean) / self.long.frames;
@@ -170,9 +172,12 @@ impl Weighting {
 
     /// Takes note of a frame that is yet to be weighed, one of the first after a reset.
     pub fn learn(&mut self, frame: &[Complex<f32>]) {
-        let mean = self.follow(frame);
-        let Cells { power, cell, .. } = &self.cells;
-        self.surroundings.take(power, cell, mean);
+        let arch = self.arch;
+        arch.dispatch(Follow {
+            weighting: self,
+            frame,
+            learn: true,
+        });
         self.learned += 1;
     }
 
@@ -182,49 +187,117 @@ impl Weighting {
         self.medium.reset();
     }
 
+    /// Mean of the logarithm of the power of all bins in the frame that was weighed last.
+    pub fn loudness(&self) -> f64 {
+        self.arch.dispatch(Loudness(&self.cells.power))
+    }
+
     /// Writes the weighted bins of the next frame.
     pub fn weigh(&mut self, frame: &[Complex<f32>], weighted: &mut [Complex<f32>]) {
-        let mean = self.follow(frame);
-        if self.learned > 0 {
-            self.learned -= 1;
-        } else {
-            let Cells { power, cell, .. } = &self.cells;
-            self.surroundings.take(power, cell, mean);
-        }
-        let levels = self.look_around();
-        self.arch.dispatch(Network {
+        let (arch, learn) = (self.arch, self.learned == 0);
+        arch.dispatch(Follow {
+            weighting: self,
+            frame,
+            learn,
+        });
+        self.learned = self.learned.saturating_sub(1);
+        let levels = arch.dispatch(LookAround(self));
+        arch.dispatch(Network {
             cells: &mut self.cells,
             short: &self.short.power,
             position: &self.position,
             levels,
         });
-        for ((u, y), weight) in weighted.iter_mut().zip(frame).zip(&self.cells.weight) {
-            let power = y.norm_sqr();
-            *u = if power < SILENCE {
-                Complex::ZERO
-            } else {
-                y * (weight / power.sqrt())
-            };
-        }
+        arch.dispatch(Weigh {
+            frame,
+            cells: &mut self.cells,
+            weighted,
+        });
     }
+}
 
-    /// Takes the powers of a frame into the short means; returns the mean power of all bins.
-    fn follow(&mut self, frame: &[Complex<f32>]) -> f32 {
-        let cells = &mut self.cells;
+/// Mean of the logarithm of some powers. Silence counts as -120 dB, and what is no number as silence.
+struct Loudness<'a>(&'a [f32]);
+
+impl WithSimd for Loudness<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> f64 {
+        // One logarithm for the powers of so many bins that their product stays within the range of the numbers.
         let mut sum = 0.0;
-        for (power, y) in cells.power.iter_mut().zip(frame) {
-            *power = y.norm_sqr();
-            sum += *power;
+        for some in self.0.chunks(16 * APART) {
+            let mut products = [1.0f64; APART];
+            for powers in some.chunks(APART) {
+                for (product, power) in products.iter_mut().zip(powers) {
+                    // In this order what is no number becomes the least.
+                    *product *= power.max(1e-12).min(1e12) as f64;
+                }
+            }
+            for product in products {
+                sum += product.ln();
+            }
         }
-        self.short.take(&cells.power);
-        self.medium.take(&cells.power);
-        add_up(&self.short.power, &mut self.sums);
-        average(&self.sums, CELL_REACH, &mut cells.cell);
-        sum / self.nominal_bins
+        sum / self.0.len().max(1) as f64
     }
+}
 
-    /// Powers around the cells, and levels that are the same for all cells of the frame.
-    fn look_around(&mut self) -> Levels {
+/// Products that are made side by side, because one alone would have to wait for each multiplication.
+const APART: usize = 8;
+
+/// Takes the powers of a frame into the means. This is a type, as those below are, because a closure would not be
+/// compiled for each instruction set.
+struct Follow<'a> {
+    weighting: &'a mut Weighting,
+    frame: &'a [Complex<f32>],
+    /// Into those of the surroundings, too.
+    learn: bool,
+}
+
+impl WithSimd for Follow<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Weighting {
+            cells,
+            short,
+            medium,
+            sums,
+            surroundings,
+            ..
+        } = self.weighting;
+        for (power, y) in cells.power.iter_mut().zip(self.frame) {
+            *power = y.norm_sqr();
+        }
+        short.take(&cells.power);
+        medium.take(&cells.power);
+        add_up(&short.power, sums);
+        average(sums, CELL_REACH, &mut cells.cell);
+        if self.learn {
+            let mean = total(&cells.power) / self.weighting.nominal_bins;
+            surroundings.take(&cells.power, &cells.cell, mean);
+        }
+    }
+}
+
+/// Takes the powers around the cells, and levels that are the same for all cells of the frame.
+struct LookAround<'a>(&'a mut Weighting);
+
+impl WithSimd for LookAround<'_> {
+    type Output = Levels;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Levels {
+        let Weighting {
+            cells,
+            sums,
+            medium,
+            surroundings,
+            nominal_bins,
+            telephone,
+            ..
+        } = self.0;
         let Cells {
             near,
             band,
@@ -232,36 +305,75 @@ impl Weighting {
             long,
             lowest,
             ..
-        } = &mut self.cells;
-        let sums = &mut self.sums;
+        } = cells;
         // The sums are still those of the short means.
         average(sums, NEAR_REACH, near);
         average(sums, BAND_REACH, band);
-        let now = sums.last().copied().unwrap_or_default() as f32 / self.nominal_bins;
-        add_up(&self.medium.power, sums);
+        let now = sums.last().copied().unwrap_or_default() as f32 / *nominal_bins;
+        add_up(&medium.power, sums);
         average(sums, CELL_REACH, before);
-        add_up(&self.surroundings.long.power, sums);
+        add_up(&surroundings.long.power, sums);
         average(sums, CELL_REACH, long);
-        let [telephone, above] = self.telephone;
-        let mean = |from: usize, to: usize| {
-            ((sums[to] - sums[from]) / (to - from).max(1) as f64) as f32 + LEAST
-        };
-        let above_telephone = mean(above, sums.len() - 1) / mean(0, telephone);
-        lowest.copy_from_slice(&self.surroundings.lowest[0]);
-        for stretch in &self.surroundings.lowest[1..] {
-            for (lowest, other) in lowest.iter_mut().zip(stretch) {
-                *lowest = lowest.min(*other);
-            }
+        let [telephone, above] = *telephone;
+        let above_telephone = mean(sums, above, sums.len() - 1) / mean(sums, 0, telephone);
+        let [one, two, three, four] = &surroundings.lowest;
+        let stretches = one.iter().zip(two).zip(three).zip(four);
+        for (lowest, (((one, two), three), four)) in lowest.iter_mut().zip(stretches) {
+            *lowest = one.min(*two).min(three.min(*four));
         }
         Levels {
             now: (now + LEAST).log2(),
-            always: (self.surroundings.mean + LEAST).log2(),
+            always: (surroundings.mean + LEAST).log2(),
             above_telephone: above_telephone.log2().clamp(-RATIO, RATIO),
         }
     }
 }
 
+/// Gives each bin the magnitude that is its weight.
+struct Weigh<'a> {
+    frame: &'a [Complex<f32>],
+    cells: &'a mut Cells,
+    weighted: &'a mut [Complex<f32>],
+}
+
+impl WithSimd for Weigh<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Cells { weight, power, .. } = self.cells;
+        for (weight, power) in weight.iter_mut().zip(power) {
+            let silent = *power < SILENCE;
+            *weight /= power.max(SILENCE).sqrt();
+            *weight = if silent { 0.0 } else { *weight };
+        }
+        for ((u, y), weight) in self.weighted.iter_mut().zip(self.frame).zip(weight) {
+            *u = y * *weight;
+        }
+    }
+}
+
+/// Mean from one bin to another, from the sums of [`add_up`].
+#[inline(always)]
+fn mean(sums: &[f64], from: usize, to: usize) -> f32 {
+    ((sums[to] - sums[from]) / (to - from).max(1) as f64) as f32 + LEAST
+}
+
+/// Several sums side by side, because one alone would have to wait for each addition.
+#[inline(always)]
+fn total(power: &[f32]) -> f32 {
+    let (pieces, rest) = power.as_chunks::<16>();
+    let mut sums = [0.0; 16];
+    for piece in pieces {
+        for (sum, power) in sums.iter_mut().zip(piece) {
+            *sum += power;
+        }
+    }
+    sums.iter().sum::<f32>() + rest.iter().sum::<f32>()
+}
+
 /// Sums of `power` up to each bin.
+#[inline(always)]
 fn add_up(power: &[f32], sums: &mut [f64]) {
     let mut sum = 0.0;
     for (power, so_far) in power.iter().zip(&mut sums[1..]) {
@@ -271,11 +383,21 @@ fn add_up(power: &[f32], sums: &mut [f64]) {
 }
 
 /// Mean of the bins up to `reach` away from each bin, from the sums of [`add_up`].
+#[inline(always)]
 fn average(sums: &[f64], reach: usize, means: &mut [f32]) {
     let bins = means.len();
-    for (i, mean) in means.iter_mut().enumerate() {
+    // Where nothing is cut off, the factor is the same and processors take several at once.
+    let inner = reach.min(bins)..bins.saturating_sub(reach).max(reach.min(bins));
+    let each = 1.0 / (2 * reach + 1) as f64;
+    if !inner.is_empty() {
+        let upper = &sums[2 * reach + 1..];
+        for ((mean, from), to) in means[inner.clone()].iter_mut().zip(sums).zip(upper) {
+            *mean = ((to - from) * each) as f32;
+        }
+    }
+    for i in (0..inner.start).chain(inner.end..bins) {
         let (from, to) = (i.saturating_sub(reach), (i + reach + 1).min(bins));
-        *mean = ((sums[to] - sums[from]) / (to - from) as f64) as f32;
+        means[i] = ((sums[to] - sums[from]) / (to - from) as f64) as f32;
     }
 }
 

@@ -178,7 +178,7 @@ impl NoiseSearch {
                 form.latest_pair(audio, slot, v, lag, chips);
                 self.variances[alignment + v] += chips.iter().map(|b| b * b).sum::<f32>();
             }
-            self.rounded.round(&self.chips);
+            self.rounded.round(self.arch, &self.chips);
             let chips = self.rounded.chips();
             self.matrices[lag - 1].multiply(self.arch, chips, &mut self.products);
             let sums = self.sums[alignment * ROWS..].chunks_exact_mut(ROWS);
