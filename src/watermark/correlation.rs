@@ -4,12 +4,12 @@
 //! Frames of 128 ms every 10 ms; each is compared with the one 160 ms earlier. Four comparisons make a
 //! slot of 40 ms, a fifth of a row. All this depends on the audio alone, never on the key.
 
-use super::format::{CHIP_HIGH, CHIP_LOW, CHIP_WIDTH, CHIPS, DELAY, WINDOW};
+use super::decimation::Decimator;
+use super::format::{CHIP_HIGH, CHIP_LOW, DELAY, WINDOW};
 use super::spectrum::{Forward, Timeline, fast_size};
 use super::weighting::{LEARNED, Weighting};
 use pulp::{Arch, Simd, WithSimd};
 use rustfft::num_complex::Complex;
-use std::f64::consts::TAU;
 use std::ops::Range;
 
 /// Frames in a delay.
@@ -73,6 +73,9 @@ pub struct Slot<'a> {
 /// Streaming self-correlation of one channel.
 pub struct Correlator {
     arch: Arch,
+    decimator: Decimator,
+    /// Samples a second that are correlated.
+    rate: f64,
     delay: u64,
     size: usize,
     bins: Range<usize>,
@@ -96,16 +99,20 @@ pub struct Correlator {
 impl Correlator {
     /// A correlator for at most `block` frames at a time, whose bins reach `deviation` (a ratio) beyond the chips.
     pub fn new(sample_rate: u32, deviation: f64, block: usize) -> Self {
-        let rate = sample_rate as f64;
+        let highest = CHIP_HIGH * (1.0 + deviation);
+        let decimator = Decimator::new(sample_rate as f64, highest, block);
+        let rate = sample_rate as f64 / decimator.factor() as f64;
         let delay = (DELAY * rate).round() as u64;
         let size = fast_size(WINDOW * rate);
         let bin = |hertz: f64| (hertz * size as f64 / rate) as usize;
         let first = bin(CHIP_LOW * (1.0 - deviation));
-        let last = bin(CHIP_HIGH * (1.0 + deviation)) + 1;
+        let last = bin(highest) + 1;
         let bins = first..last.min(size / 2);
         let hertz = |bin: usize| bin as f64 * rate / size as f64;
         let mut correlator = Correlator {
             arch: Arch::new(),
+            decimator,
+            rate,
             delay,
             size,
             forward: Forward::new(size),
@@ -127,6 +134,7 @@ impl Correlator {
 
     /// Forgets all audio.
     pub fn reset(&mut self) {
+        self.decimator.reset();
         self.received.reset();
         self.weighting.reset();
         self.sums.fill(Complex::ZERO);
@@ -142,19 +150,25 @@ impl Correlator {
         self.size / 2
     }
 
-    /// Frames a transform and bins that the sums are of.
+    /// Samples a second that are correlated: those of the audio, or a part of them.
+    pub fn rate(&self) -> f64 {
+        self.rate
+    }
+
+    /// Samples a transform and bins that the sums are of.
     pub fn bins(&self) -> (usize, Range<usize>) {
         (self.size, self.bins.clone())
     }
 
-    /// Frames of the delay, which is 160 ms to the nearest.
+    /// Samples of the delay, which is 160 ms to the nearest.
     pub fn delay(&self) -> u64 {
         self.delay
     }
 
     /// Takes mixed audio and calls `slot` for each slot that it completes.
     pub fn push(&mut self, audio: &[f32], mut slot: impl FnMut(Slot)) {
-        self.received.extend(audio.len()).copy_from_slice(audio);
+        let samples = self.decimator.push(audio);
+        self.received.extend(samples.len()).copy_from_slice(samples);
         if !self.is_there(LEARNED - 1) {
             return;
         }
@@ -170,6 +184,8 @@ impl Correlator {
         if std::mem::replace(&mut self.finished, true) {
             return;
         }
+        let samples = self.decimator.finish();
+        self.received.extend(samples.len()).copy_from_slice(samples);
         self.received.extend(self.padding());
         if !self.learned {
             self.learn();
@@ -239,7 +255,7 @@ impl Correlator {
         let last = self.start(self.next_frame - 1);
         let middle = (first + last + self.size as u64) as f64 / 2.0 - self.padding() as f64;
         slot(Slot {
-            middle,
+            middle: middle * self.decimator.factor() as f64,
             loudness: self.loudness / self.in_slot as f64,
             sums: &self.sums,
         });
@@ -249,122 +265,10 @@ impl Correlator {
     }
 }
 
-/// How the sums of a slot become chip correlations when the programme plays at one speed.
-///
-/// Played `speed` times faster, the lag is 160 ms / speed, a phase ramp over frequency, and the edges of
-/// the chips move by `speed`.
-pub struct SpeedMap {
-    arch: Arch,
-    /// Programme seconds in a second.
-    pub speed: f64,
-    ramp: Vec<Complex<f32>>,
-    /// First bin of each chip, and the end of the last.
-    edges: Vec<u16>,
-    /// Number of the chip of each bin, from the first that has one to the last.
-    chip_of_bin: Vec<u8>,
-}
-
-impl SpeedMap {
-    /// The map of `speed` for the sums of `correlator` at `sample_rate`.
-    pub fn new(speed: f64, sample_rate: u32, correlator: &Correlator) -> Self {
-        Self::of_bins(speed, sample_rate, correlator.bins(), correlator.delay())
-    }
-
-    /// The map of `speed` for sums of a range of bins of transforms of some size, `delay` frames apart.
-    pub fn of_bins(
-        speed: f64,
-        sample_rate: u32,
-        (size, bins): (usize, Range<usize>),
-        delay: u64,
-    ) -> Self {
-        let hertz = |bin: usize| bin as f64 * sample_rate as f64 / size as f64;
-        // The frames compared are a whole number of samples apart; what is missing to the true lag is a phase.
-        let missing = DELAY / speed - delay as f64 / sample_rate as f64;
-        let edge = |chip: usize| {
-            let low = (CHIP_LOW + chip as f64 * CHIP_WIDTH) * speed;
-            (bins.clone().take_while(|&bin| hertz(bin) < low).count()) as u16
-        };
-        let edges: Vec<u16> = (0..=CHIPS).map(edge).collect();
-        let chips = edges.windows(2).enumerate();
-        let chip_of_bin =
-            chips.flat_map(|(chip, edge)| (edge[0]..edge[1]).map(move |_| chip as u8));
-        SpeedMap {
-            arch: Arch::new(),
-            speed,
-            chip_of_bin: chip_of_bin.collect(),
-            ramp: bins
-                .clone()
-                .map(|bin| Complex::cis(TAU * hertz(bin) * missing))
-                .map(narrow)
-                .collect(),
-            edges,
-        }
-    }
-
-    /// Phase of each bin that a lag of one delay lacks.
-    pub fn ramp(&self) -> &[Complex<f32>] {
-        &self.ramp
-    }
-
-    /// First bin of each chip, and the end of the last.
-    pub fn edges(&self) -> &[u16] {
-        &self.edges
-    }
-
-    /// Correlation of each chip, from the sums of a slot; 0 for chips that the stream has no bins for.
-    pub fn chips(&self, sums: &[Complex<f32>], chips: &mut [f32]) {
-        let map = self;
-        self.arch.dispatch(Chips { map, sums, chips });
-    }
-}
-
-/// [`SpeedMap::chips`]. This is a type, as is the one below, because a closure would not be compiled for each
-/// instruction set.
-struct Chips<'a> {
-    map: &'a SpeedMap,
-    sums: &'a [Complex<f32>],
-    chips: &'a mut [f32],
-}
-
-impl WithSimd for Chips<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let SpeedMap {
-            edges,
-            ramp,
-            chip_of_bin,
-            ..
-        } = self.map;
-        let mut chips = [0.0; 1 << u8::BITS];
-        let bins = edges[0] as usize..edges[CHIPS] as usize;
-        let (sums, ramp) = (&self.sums[bins.clone()], &ramp[bins]);
-        // First the products, which processors make several at once.
-        let pieces = sums.chunks(PIECE).zip(ramp.chunks(PIECE));
-        for ((sums, ramp), of_bin) in pieces.zip(chip_of_bin.chunks(PIECE)) {
-            let mut products = [0.0; PIECE];
-            for ((product, c), r) in products.iter_mut().zip(sums).zip(ramp) {
-                *product = c.re * r.re - c.im * r.im;
-            }
-            for (product, chip) in products.iter().zip(of_bin) {
-                chips[*chip as usize] += product;
-            }
-        }
-        self.chips.copy_from_slice(&chips[..CHIPS]);
-    }
-}
-
-/// Bins that are taken at once.
-const PIECE: usize = 64;
-const _: () = assert!(CHIPS <= 1 << u8::BITS);
-
-fn narrow(c: Complex<f64>) -> Complex<f32> {
-    Complex::new(c.re as f32, c.im as f32)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::format::CHIPS;
+    use super::super::speeds::SpeedMap;
     use super::*;
 
     /// Noise plus itself `lag` seconds earlier, at `rate`.
@@ -384,7 +288,7 @@ mod tests {
 
     fn mean_correlation(rate: u32, audio: &[f32], speed: f64) -> f32 {
         let mut correlator = Correlator::new(rate, 0.01, audio.len());
-        let map = SpeedMap::new(speed, rate, &correlator);
+        let map = SpeedMap::new(speed, &correlator);
         let mut chips = [0.0; CHIPS];
         let (mut sum, mut size) = (0.0, 0.0);
         correlator.push(audio, |slot| {

@@ -7,16 +7,17 @@
 //!
 //! Only sums that fade are kept for each of them. They are read and written with every row, so what counts is how many of them
 //! the processor takes at once: they are whole numbers of 16 bits. Such a number is the score itself, in units of
-//! 1 / [`UNIT`]: programme that grows louder makes the sums grow, not the scores.
+//! a 1024th: programme that grows louder makes the sums grow, not the scores.
 //!
 //! What rounding can have added at most is known, and taken off each score: [`super::bound`] holds for what is left.
 
 use super::windows::{FADED, LANES, SUMS, fading};
 use pulp::{Arch, Simd, WithSimd};
 
-/// Units of a score: scores up to 32 have room. A mark is found long before: the first test comes with two rows, which
-/// cannot have more than 20.
+/// Units of a score at first, which leave room for scores up to 32: one row has 14 at most.
 const UNIT: f32 = 1024.0;
+/// Beyond this the unit is doubled: where a recording is searched piece by piece, a strong mark is not found at once.
+const HIGH: i16 = i16::MAX / 2;
 /// What factors are multiplied with to be whole numbers: of the product of two numbers of 16 bits the upper 16 bits are kept,
 /// for which processors have an instruction.
 const ONE: f32 = 65_536.0;
@@ -49,11 +50,13 @@ pub struct Evidence {
 }
 
 /// What the values of one fading sum have in common.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Sum {
+    /// Units of a score, give or take the rounding of factors.
+    unit: f32,
     /// Sum of squares of the chips, faded.
     energy: f32,
-    /// Variance of a value if signs are chance; the square of [`UNIT`] but for rounding of the factors.
+    /// Variance of a value if signs are chance; the square of the unit but for rounding of the factors.
     variance: f32,
     /// So much the values can be off by.
     error: f32,
@@ -86,6 +89,14 @@ impl Factors {
 }
 
 impl Sum {
+    const NONE: Sum = Sum {
+        unit: UNIT,
+        energy: 0.0,
+        variance: 0.0,
+        error: 0.0,
+        highest: 0,
+    };
+
     /// Fades, takes note of a row and returns how its values come to those there are already.
     /// Silence changes nothing, as its energy is nothing, too.
     fn fade(&mut self, stays: f32, row: &NewRow) -> Option<Factors> {
@@ -95,14 +106,16 @@ impl Sum {
         let new = row.step * row.step * row.energy;
         self.energy = before + new;
         if self.energy == 0.0 {
-            *self = Sum::default();
+            *self = Sum::NONE;
         }
         if new == 0.0 {
             return None;
         }
+        let smaller = if self.highest > HIGH { 0.5 } else { 1.0 };
+        self.unit *= smaller;
         let (factors, stays, adds) = Factors::new(
-            (before / self.energy).sqrt(),
-            row.step * UNIT / self.energy.sqrt(),
+            smaller * (before / self.energy).sqrt(),
+            self.unit * row.step / self.energy.sqrt(),
         );
         self.variance = stays * stays * self.variance + adds * adds * row.energy;
         self.error = stays * self.error + 1.0;
@@ -130,14 +143,14 @@ impl Evidence {
         Evidence {
             count,
             values: vec![0; SUMS * count],
-            sums: [Sum::default(); SUMS],
+            sums: [Sum::NONE; SUMS],
         }
     }
 
     /// Forgets everything.
     pub fn reset(&mut self) {
         // What is there already counts for nothing from now on.
-        self.sums = [Sum::default(); SUMS];
+        self.sums = [Sum::NONE; SUMS];
     }
 
     /// Takes what there is in another place for as many hypotheses.
@@ -338,6 +351,35 @@ mod tests {
             for (w, highest) in evidence.highest().into_iter().enumerate() {
                 let scores = (0..COUNT).map(|o| evidence.scores(o)[w]);
                 assert_eq!(highest, scores.fold(f32::NEG_INFINITY, f32::max));
+            }
+        }
+    }
+
+    /// A recording is searched piece by piece: the mark is found after many rows.
+    #[test]
+    fn the_score_of_a_strong_mark_has_no_bound() {
+        let (arch, mut state) = (Arch::new(), 3u64);
+        let mut evidence = Evidence::new(COUNT);
+        for rows in 1..200 {
+            let (mut new, _) = products(&mut state, 1.0);
+            new[7] = 30_000;
+            evidence.add(
+                arch,
+                NewRow {
+                    products: &new,
+                    step: 1.0,
+                    energy: 9e6,
+                },
+            );
+            for (w, score) in evidence.scores(7).into_iter().enumerate() {
+                let stays = fading(w);
+                let sum = |stays: f32| (1.0 - stays.powi(rows)) / (1.0 - stays);
+                let exact = 10.0 * sum(stays) / sum(stays * stays).sqrt();
+                assert!(
+                    (score / exact - 1.0).abs() < 0.01,
+                    "{rows}: {score} for {exact}"
+                );
+                assert_eq!(evidence.highest()[w], score);
             }
         }
     }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the detector has heard: all that depends on the audio alone and is the same for every key.
 
-use super::correlation::{Correlator, Slot, SpeedMap};
+use super::correlation::{Correlator, Slot};
 use super::format::CHIPS;
 use super::row_history::RowHistory;
-use super::speeds::speed_maps;
+use super::speeds::{SpeedMap, speed_maps};
 use super::stretch::RecentSlots;
 use rustfft::num_complex::Complex;
 
@@ -34,7 +34,7 @@ pub struct Heard {
 impl Heard {
     /// For the slots of `correlator` and speeds up to `deviation` (a ratio) from the nominal one.
     pub fn new(sample_rate: u32, deviation: f64, correlator: &Correlator) -> Self {
-        let maps = speed_maps(deviation, sample_rate, correlator);
+        let maps = speed_maps(deviation, correlator);
         let sums = correlator.bins().1.len();
         Heard {
             rate: sample_rate as f64,

@@ -12,6 +12,7 @@ mod candidate;
 mod carrier;
 mod correlation;
 mod cut;
+mod decimation;
 pub mod detector;
 mod downmix;
 pub mod embedder;

@@ -2,8 +2,9 @@
 //! Where the key lies against the local rows, in slots: a place, and what is next to it.
 
 use super::candidate::LocalClock;
-use super::correlation::{SLOT, SLOTS_PER_ROW, SpeedMap};
+use super::correlation::{SLOT, SLOTS_PER_ROW};
 use super::format::{ROWS, RowClock};
+use super::speeds::SpeedMap;
 
 /// Local row, and row of the key, of what is heard at `seconds` if the mark plays at `speed` and is at `place`.
 pub fn rows_at(
@@ -50,7 +51,7 @@ mod tests {
     #[test]
     fn a_slip_keeps_the_position_at_any_time() {
         let correlator = Correlator::new(16_000, 0.01, 160);
-        let maps = [0.9998, 1.0, 1.0002].map(|v| SpeedMap::new(v, 16_000, &correlator));
+        let maps = [0.9998, 1.0, 1.0002].map(|v| SpeedMap::new(v, &correlator));
         for seconds in [0.0, 300.0, 86_400.0] {
             for (from, to) in [(1, 0), (1, 2), (0, 2)] {
                 let position =

@@ -10,13 +10,14 @@
 
 use super::alignment::Alignment;
 use super::candidate::{Best, Candidate, LocalClock, Pilots};
-use super::correlation::{SLOT, SLOTS_PER_ROW, SpeedMap};
+use super::correlation::{SLOT, SLOTS_PER_ROW};
 use super::cut::{LatestRows, Row};
 use super::evidence::{Evidence, NewRow, turn};
 use super::format::CHIPS;
 use super::products::Products;
 use super::row_history::{RoundedRow, RoundedRows, RowHistory};
 use super::rows::KeyRows;
+use super::speeds::SpeedMap;
 use super::thresholds::Thresholds;
 use super::windows::{self, CUT, FADING, KEPT, WINDOWS, fading};
 use pulp::Arch;
@@ -442,8 +443,8 @@ mod tests {
     fn no_more_is_tested_than_is_counted() {
         for rate in [8_000, 8_109, 44_100, 47_999] {
             let mut correlator = Correlator::new(rate, 0.06, rate as usize);
-            let maps = [0.94, 0.9998, 1.0, 1.0002, 1.06]
-                .map(|speed| SpeedMap::new(speed, rate, &correlator));
+            let maps =
+                [0.94, 0.9998, 1.0, 1.0002, 1.06].map(|speed| SpeedMap::new(speed, &correlator));
             let rows = {
                 let (rows, ahead) = KeyRows::around(RowClock::Utc, 0.0);
                 KeyRows::new(Key::from_bytes([1; 32]).signs(), RowClock::Utc, rows, ahead)

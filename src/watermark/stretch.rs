@@ -5,8 +5,9 @@
 //! slots say it better: before the mark they have mean 0, and the place where that changes is found by
 //! maximum likelihood.
 
-use super::correlation::{FRAME, SLOT, SpeedMap};
+use super::correlation::{FRAME, SLOT};
 use super::format::{CHIPS, DELAY, WINDOW};
+use super::speeds::SpeedMap;
 use rustfft::num_complex::Complex;
 use std::ops::Range;
 

@@ -6,7 +6,7 @@
 //! `examples/payload_null.rs` use it.
 
 use super::candidate::{Best, LocalClock};
-use super::correlation::{Correlator, Slot, SpeedMap};
+use super::correlation::{Correlator, Slot};
 use super::downmix::Downmix;
 use super::format::{CHIPS, ConfigError, ROWS, RowClock, check_stream};
 use super::key::Key;
@@ -15,7 +15,7 @@ use super::reader::SPANS;
 use super::row_history::RowHistory;
 use super::rows::KeyRows;
 use super::search::Search;
-use super::speeds::{speed_maps, write_chips};
+use super::speeds::{SpeedMap, speed_maps, write_chips};
 use super::thresholds::Thresholds;
 
 /// Seconds of audio that are taken at once.
@@ -104,7 +104,7 @@ impl Survey {
             mix: vec![0.0; block],
             kept: Kept {
                 rate,
-                maps: speed_maps(deviation, sample_rate, &correlator),
+                maps: speed_maps(deviation, &correlator),
                 slots: Vec::new(),
                 chips: Vec::new(),
             },

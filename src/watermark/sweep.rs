@@ -9,10 +9,11 @@
 //! In [`super::bound`] each piece is an excerpt, so no more is tested than is counted.
 
 use super::candidate::{Best, Candidate, LocalClock};
-use super::correlation::{SLOT, SpeedMap};
+use super::correlation::SLOT;
 use super::format::CHIPS;
 use super::row_history::RowHistory;
 use super::search::Search;
+use super::speeds::SpeedMap;
 
 /// Slots of a piece.
 const PIECE: usize = (10.0 / SLOT) as usize;

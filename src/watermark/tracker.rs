@@ -7,7 +7,7 @@
 //! Whether the mark is still there follows from the scores of the rows; see [`Presence`].
 
 use super::candidate::{Candidate, LocalClock, Pilots};
-use super::correlation::{SLOT, SLOTS_PER_ROW, SpeedMap};
+use super::correlation::{SLOT, SLOTS_PER_ROW};
 use super::followed::Followed;
 use super::format::{CHIPS, ROW, ROWS, RowClock};
 use super::heard::Heard;
@@ -18,6 +18,7 @@ use super::presence::Presence;
 use super::reader::{Reader, silence_odd};
 use super::row_history::RowHistory;
 use super::search::Search;
+use super::speeds::SpeedMap;
 use super::stretch::RecentScores;
 use super::timing::Timing;
 

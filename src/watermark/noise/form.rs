@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The score of all pairs of the latest blocks, for one place in the key and a few speeds.
 
-use super::super::correlation::SpeedMap;
 use super::super::format::{CHIP_LOW, CHIP_WIDTH, CHIPS, DELAY, ROWS};
 use super::super::key::Signs;
+use super::super::speeds::SpeedMap;
 use super::super::windows::LANES;
 use super::lags::LagCorrelator;
 use super::{BLOCKS, COARSE_STEP, FINE, LAGS, PAIRS, SLOTS_PER_BLOCK};
@@ -81,7 +81,12 @@ impl Form {
     pub fn new(mut signs: Signs, steps: i32, sample_rate: u32, correlator: &LagCorrelator) -> Self {
         let map = |step| {
             let speed = 1.0 + step as f64 * COARSE_STEP;
-            SpeedMap::of_bins(speed, sample_rate, correlator.bins(), correlator.delay())
+            SpeedMap::of_bins(
+                speed,
+                sample_rate as f64,
+                correlator.bins(),
+                correlator.delay(),
+            )
         };
         let mut row = |q| {
             let mut of_row = [0.0; CHIPS];
