@@ -6,6 +6,7 @@
 //! decision depends on the audio alone, never on the key, so the detector's proof stands.
 
 use super::spectrum::clean;
+use pulp::{Arch, Simd, WithSimd};
 
 /// Seconds between two decisions.
 const BLOCK: f64 = 0.02;
@@ -17,6 +18,7 @@ const CANCELS: [f32; 2] = [0.05, 0.2];
 
 /// Running mix of interleaved frames.
 pub struct Downmix {
+    arch: Arch,
     polarity: Vec<f32>,
     /// Running energy of each channel and its running product with the loudest one.
     energy: Vec<f32>,
@@ -26,15 +28,21 @@ pub struct Downmix {
     turned: bool,
     block: usize,
     filled: usize,
-    block_energy: Vec<f32>,
-    block_product: Vec<f32>,
-    block_sum: f32,
+    /// Sums over the block so far: frame `i` of it is added to number `i` modulo [`APART`], so that they do not depend on
+    /// the pieces in which frames come.
+    block_energy: Vec<[f32; APART]>,
+    block_product: Vec<[f32; APART]>,
+    block_sum: [f32; APART],
 }
+
+/// Frames that are taken at once.
+const APART: usize = 8;
 
 impl Downmix {
     /// A mix of `channels` channels.
     pub fn new(sample_rate: u32, channels: usize) -> Self {
         Downmix {
+            arch: Arch::new(),
             polarity: vec![1.0; channels],
             energy: vec![0.0; channels],
             product: vec![0.0; channels],
@@ -43,24 +51,20 @@ impl Downmix {
             turned: false,
             block: (BLOCK * sample_rate as f64) as usize,
             filled: 0,
-            block_energy: vec![0.0; channels],
-            block_product: vec![0.0; channels],
-            block_sum: 0.0,
+            block_energy: vec![[0.0; APART]; channels],
+            block_product: vec![[0.0; APART]; channels],
+            block_sum: [0.0; APART],
         }
     }
 
     /// Back to the mean of the channels.
     pub fn reset(&mut self) {
-        for v in [
-            &mut self.energy,
-            &mut self.product,
-            &mut self.block_energy,
-            &mut self.block_product,
-        ] {
-            v.fill(0.0);
-        }
+        self.energy.fill(0.0);
+        self.product.fill(0.0);
+        self.block_energy.fill([0.0; APART]);
+        self.block_product.fill([0.0; APART]);
         self.polarity.fill(1.0);
-        (self.sum_energy, self.block_sum) = (0.0, 0.0);
+        (self.sum_energy, self.block_sum) = (0.0, [0.0; APART]);
         (self.loudest, self.filled, self.turned) = (0, 0, false);
     }
 
@@ -78,38 +82,32 @@ impl Downmix {
             }
             return;
         }
-        for (out, frame) in mix.iter_mut().zip(frames.chunks_exact(channels)) {
-            *out = self.mix_frame(frame);
-            self.filled += 1;
+        let (mut frames, mut mix) = (frames, mix);
+        while !mix.is_empty() {
+            let run = mix.len().min(self.block - self.filled);
+            let (out, rest) = mix.split_at_mut(run);
+            let (of_run, later) = frames.split_at(run * channels);
+            self.arch.dispatch(Mix {
+                downmix: self,
+                frames: of_run,
+                out,
+            });
+            (frames, mix) = (later, rest);
             if self.filled == self.block {
                 self.decide();
             }
         }
     }
 
-    fn mix_frame(&mut self, frame: &[f32]) -> f32 {
-        let loudest = clean(frame[self.loudest]);
-        let (mut plain, mut turned) = (0.0, 0.0);
-        for (c, x) in frame.iter().enumerate() {
-            let x = clean(*x);
-            plain += x;
-            turned += x * self.polarity[c];
-            self.block_energy[c] += x * x;
-            self.block_product[c] += x * loudest;
-        }
-        self.block_sum += plain * plain;
-        turned / frame.len() as f32
-    }
-
     fn decide(&mut self) {
         self.filled = 0;
         let mut total = 0.0;
         for c in 0..self.energy.len() {
-            self.energy[c] = MEMORY * self.energy[c] + std::mem::take(&mut self.block_energy[c]);
-            self.product[c] = MEMORY * self.product[c] + std::mem::take(&mut self.block_product[c]);
+            self.energy[c] = MEMORY * self.energy[c] + take_sum(&mut self.block_energy[c]);
+            self.product[c] = MEMORY * self.product[c] + take_sum(&mut self.block_product[c]);
             total += self.energy[c];
         }
-        self.sum_energy = MEMORY * self.sum_energy + std::mem::take(&mut self.block_sum);
+        self.sum_energy = MEMORY * self.sum_energy + take_sum(&mut self.block_sum);
         let cancels = self.sum_energy < CANCELS[self.turned as usize] * total;
         if cancels && !self.turned {
             let loudest =
@@ -122,6 +120,104 @@ impl Downmix {
         self.turned = cancels;
         for (p, product) in self.polarity.iter_mut().zip(&self.product) {
             *p = if cancels && *product < 0.0 { -1.0 } else { 1.0 };
+        }
+    }
+}
+
+/// Samples of a channel of `N` frames.
+#[inline(always)]
+fn of_channel<const N: usize>(frames: &[f32], channels: usize, c: usize) -> [f32; N] {
+    let frames = &frames[..N * channels];
+    let mut samples = [0.0; N];
+    for i in 0..N {
+        samples[i] = clean(frames[i * channels + c]);
+    }
+    samples
+}
+
+/// The sum of all, which begin anew.
+fn take_sum(sums: &mut [f32; APART]) -> f32 {
+    std::mem::take(sums).iter().sum()
+}
+
+/// Mixes frames up to the end of the block at most. This is a type, because a closure would not be compiled for each
+/// instruction set.
+struct Mix<'a> {
+    downmix: &'a mut Downmix,
+    frames: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Mix<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        // With a number that is known to the compiler several frames are taken at once.
+        match self.downmix.polarity.len() {
+            2 => self.mix(2),
+            channels => self.mix(channels),
+        }
+    }
+}
+
+impl Mix<'_> {
+    #[inline(always)]
+    fn mix(self, channels: usize) {
+        let (mut frames, mut out) = (self.frames, self.out);
+        let downmix = self.downmix;
+        // First the rest of a group that has begun, then whole groups, and what remains one by one.
+        while !out.is_empty() {
+            let at = downmix.filled % APART;
+            let group = if at == 0 && out.len() >= APART {
+                APART
+            } else {
+                1
+            };
+            let (of_group, later) = frames.split_at(group * channels);
+            let (mixed, rest) = out.split_at_mut(group);
+            match mixed.as_mut_array::<APART>() {
+                Some(mixed) => downmix.add::<APART>(channels, of_group, 0, mixed),
+                None => {
+                    let mut one = [0.0];
+                    downmix.add(channels, of_group, at, &mut one);
+                    mixed[0] = one[0];
+                }
+            }
+            downmix.filled += group;
+            (frames, out) = (later, rest);
+        }
+    }
+}
+
+impl Downmix {
+    /// Mixes `N` frames, which are added to the sums from number `at` on.
+    #[inline(always)]
+    fn add<const N: usize>(
+        &mut self,
+        channels: usize,
+        frames: &[f32],
+        at: usize,
+        mixed: &mut [f32; N],
+    ) {
+        let loudest = of_channel::<N>(frames, channels, self.loudest);
+        let (mut plain, mut turned) = ([0.0; N], [0.0; N]);
+        for c in 0..channels {
+            let x = of_channel::<N>(frames, channels, c);
+            let polarity = self.polarity[c];
+            let energy = &mut self.block_energy[c][at..at + N];
+            let product = &mut self.block_product[c][at..at + N];
+            for i in 0..N {
+                plain[i] += x[i];
+                turned[i] += x[i] * polarity;
+                energy[i] += x[i] * x[i];
+                product[i] += x[i] * loudest[i];
+            }
+        }
+        let sum = &mut self.block_sum[at..at + N];
+        for i in 0..N {
+            sum[i] += plain[i] * plain[i];
+            mixed[i] = turned[i] / channels as f32;
         }
     }
 }

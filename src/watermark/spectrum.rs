@@ -171,14 +171,14 @@ impl Timeline {
 }
 
 /// A sample that arithmetic is safe with: 0 for what is not finite or too small to matter, and bounded.
+#[inline(always)]
 pub fn clean(sample: f32) -> f32 {
     let size = sample.abs();
-    // NaN fails both comparisons. 1e9 leaves room for squares and sums of squares in f32.
-    if size > 1e-20 && size < f32::INFINITY {
-        sample.clamp(-1e9, 1e9)
-    } else {
-        0.0
-    }
+    // NaN fails both comparisons. 1e9 leaves room for squares and sums of squares in f32. No branch, so that processors
+    // can take several samples at once.
+    let counts = (size > 1e-20) & (size < f32::INFINITY);
+    let bounded = sample.clamp(-1e9, 1e9);
+    if counts { bounded } else { 0.0 }
 }
 
 #[cfg(test)]
