@@ -39,6 +39,20 @@ mod search;
 mod spectrum;
 mod speeds;
 mod stretch;
+// For measurements of single stages, `make bench`.
+#[doc(hidden)]
+pub mod stages {
+    pub use super::correlation::{Correlator, Slot};
+    pub use super::decimation::Decimator;
+    pub use super::downmix::Downmix;
+    pub use super::evidence::{Evidence, NewRow};
+    pub use super::format::{CHIPS, ROWS};
+    pub use super::masking::Masking;
+    pub use super::products::{Products, SignMatrix};
+    pub use super::row_history::{RoundedRows, RowHistory};
+    pub use super::speeds::{speed_maps, write_chips};
+    pub use super::weighting::Weighting;
+}
 // For measurements, `make unmarked` and `make payload-null`.
 #[doc(hidden)]
 pub mod survey;
