@@ -4,8 +4,10 @@
 
 mod common;
 
+use common::harness::{buffer, element, harness, info, time};
 use common::{KEY, Random};
 use gst::prelude::*;
+use gst_audio::AudioFormat;
 use gst_base::prelude::BaseSinkExt as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -178,4 +180,58 @@ fn the_sink_waits_for_the_latency() {
         let sink: &gst_base::BaseSink = live.sink.dynamic_cast_ref().unwrap();
         assert_eq!(sink.latency(), SOURCE + own);
     }
+}
+
+#[test]
+fn latency_is_what_it_says() {
+    for (rate, lookahead) in [
+        (48_000, true),
+        (48_000, false),
+        (44_100, true),
+        (8_000, true),
+    ] {
+        let info = info(AudioFormat::F32le, rate, 1);
+        let wmembed = element("wmembed");
+        wmembed.set_property("lookahead", lookahead);
+        let mut harness = harness(&wmembed, &info);
+        harness.set_upstream_latency(gst::ClockTime::from_mseconds(20));
+        // An impulse first, then silence: once a buffer comes out, the impulse is in it.
+        let mut pushed = 0;
+        let first = loop {
+            let sample: f32 = if pushed == 0 { 1.0 } else { 0.0 };
+            harness
+                .push(buffer(&sample.to_le_bytes(), Some(time(pushed, rate))))
+                .unwrap();
+            if let Some(buffer) = harness.try_pull() {
+                break buffer;
+            }
+            pushed += 1;
+        };
+        assert_eq!(first.pts(), Some(gst::ClockTime::ZERO));
+        let sample = f32::from_le_bytes(first.map_readable().unwrap()[..4].try_into().unwrap());
+        assert!(
+            sample > 0.5,
+            "the impulse is in the first frame, which is {sample}"
+        );
+        let nanoseconds = (pushed as u64 * 1_000_000_000).div_ceil(u64::from(rate));
+        assert_eq!(wmembed.property::<u64>("latency"), nanoseconds);
+        let queried = harness.query_latency().unwrap();
+        assert_eq!(queried.nseconds(), nanoseconds + 20_000_000);
+    }
+}
+
+#[test]
+fn a_new_latency_is_announced() {
+    let info_48 = info(AudioFormat::F32le, 48_000, 1);
+    let info_44 = info(AudioFormat::F32le, 44_100, 1);
+    let wmembed = element("wmembed");
+    let bus = gst::Bus::new();
+    let mut harness = harness(&wmembed, &info_48);
+    wmembed.set_bus(Some(&bus));
+    let before: u64 = wmembed.property("latency");
+    harness.set_src_caps(info_44.to_caps().unwrap());
+    let after: u64 = wmembed.property("latency");
+    let posted = bus.pop_filtered(&[gst::MessageType::Latency]).is_some();
+    assert_eq!(posted, before != after);
+    wmembed.set_bus(None);
 }

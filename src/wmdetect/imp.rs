@@ -4,7 +4,7 @@ use super::settings::{Settings, shown_properties};
 use super::stream::Stream;
 use crate::audio;
 use crate::settings::{self, lock};
-use crate::utc::{Mapping, Position, Utc};
+use crate::utc::{Mapping, Position, Unclipped, Utc};
 use crate::watermark::detector::DetectorStats;
 use crate::watermark::format::SAMPLE_RATES;
 use crate::watermark::{Key, RowClock};
@@ -67,6 +67,7 @@ pub struct WmDetect {
     settings: Mutex<Settings>,
     state: Mutex<State>,
     utc: Utc,
+    unclipped: Unclipped,
     published: Mutex<Published>,
 }
 
@@ -169,7 +170,7 @@ impl ObjectImpl for WmDetect {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        if settings::is_too_late(*CAT, &*self.obj(), pspec) {
+        if settings::is_refused(*CAT, &*self.obj(), value, pspec) {
             return;
         }
         lock(&self.settings).set(value, pspec);
@@ -250,6 +251,15 @@ impl BaseTransformImpl for WmDetect {
         Ok(())
     }
 
+    fn submit_input_buffer(
+        &self,
+        is_discont: bool,
+        buffer: gst::Buffer,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        self.unclipped.arrives(&buffer);
+        self.parent_submit_input_buffer(is_discont, buffer)
+    }
+
     fn transform_ip_passthrough(
         &self,
         buffer: &gst::Buffer,
@@ -259,9 +269,10 @@ impl BaseTransformImpl for WmDetect {
             return Ok(gst::FlowSuccess::Ok);
         }
         let segment = segment.downcast::<gst::ClockTime>().ok();
+        let clipped = self.unclipped.clipped(buffer);
         let position = self
             .utc
-            .position(&*self.obj(), buffer, segment.as_ref())
+            .position(&*self.obj(), buffer, clipped, segment.as_ref())
             .unwrap_or_else(|| Position::by_stream_time(None));
         let interval = lock(&self.settings).interval;
         let result = self.with_stream(|stream, reports| {
