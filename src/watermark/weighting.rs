@@ -213,7 +213,8 @@ impl Weighting {
         let cells = &mut self.cells;
         let mut sum = 0.0;
         for (power, y) in cells.power.iter_mut().zip(frame) {
-            *power = y.norm_sqr();
+            // Means of nothing would die away for ever, which is slow.
+            *power = y.norm_sqr().max(SILENCE);
             sum += *power;
         }
         self.short.take(&cells.power);

@@ -97,9 +97,8 @@
 //! was found, `payload-tries` (guint64), how often it was tried to read a payload (a wrong one gets through once in 2^32), `threshold` (double), the score that counts as found, `hypotheses-per-hour` (double) and `speeds` (guint) that are searched.
 //!
 //! # Breaks
-//! Up to a second of missing audio counts as silence. Timestamps that drift away from the frames little by little are
-//! followed. After more, or after a jump, the detector starts afresh. Buffers that are
-//! declared gaps or corrupted count as silence. Segments that play backwards are ignored.
+//! Up to a second of missing audio counts as silence. After more, or after a jump, the detector starts afresh.
+//! Timestamps that drift away from the frames little by little are followed. Buffers that are declared gaps or corrupted count as silence. Segments that play backwards are ignored.
 
 use gst::glib;
 use gst::prelude::*;
