@@ -3,9 +3,11 @@
 
 mod common;
 
+use common::KEY;
 use common::harness::*;
 use gst::prelude::*;
 use gst_audio::AudioFormat;
+use std::sync::{Arc, Mutex};
 
 /// Pushes half a second, then the event; what was held must be out before the event.
 fn assert_drained_by(event: gst::Event) {
@@ -215,4 +217,271 @@ fn wmdetect_survives_every_event() {
     assert!(!wmdetect.property::<bool>("present"));
     let stats: gst::Structure = wmdetect.property("stats");
     assert_eq!(stats.get::<u64>("found"), Ok(0));
+}
+
+/// Frames that left in buffers, and events.
+#[derive(Debug, PartialEq)]
+enum Left {
+    Frames(usize),
+    Event(gst::EventType),
+}
+
+/// What leaves an element, in order. Frames of buffers that follow each other are added up.
+fn watch(element: &gst::Element, bpf: usize) -> Arc<Mutex<Vec<Left>>> {
+    let all = Arc::new(Mutex::new(Vec::new()));
+    let into = all.clone();
+    let mask = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
+    let pad = element.static_pad("src").unwrap();
+    pad.add_probe(mask, move |_, info| {
+        let mut all = into.lock().unwrap();
+        match (&info.data, all.last_mut()) {
+            (Some(gst::PadProbeData::Buffer(buffer)), Some(Left::Frames(frames))) => {
+                *frames += buffer.size() / bpf;
+            }
+            (Some(gst::PadProbeData::Buffer(buffer)), _) => {
+                all.push(Left::Frames(buffer.size() / bpf));
+            }
+            (Some(gst::PadProbeData::Event(event)), _) => all.push(Left::Event(event.type_())),
+            _ => (),
+        }
+        gst::PadProbeReturn::Ok
+    });
+    all
+}
+
+#[test]
+fn nothing_overtakes_what_is_held() {
+    common::init();
+    let info = info(AudioFormat::S16le, 8_000, 1);
+    let mut segment = gst::FormattedSegment::<gst::ClockTime>::new();
+    segment.set_base(gst::ClockTime::SECOND);
+    let half = gst::ClockTime::from_mseconds(500);
+    for event in [
+        gst::event::Eos::new(),
+        gst::event::Segment::new(&segment),
+        gst::event::SegmentDone::new(half),
+        gst::event::StreamStart::new("another"),
+        gst::event::Gap::builder(half).duration(half).build(),
+        gst::event::Caps::new(
+            &common::harness::info(AudioFormat::S8, 8_000, 1)
+                .to_caps()
+                .unwrap(),
+        ),
+    ] {
+        let wmembed = element("wmembed");
+        let mut harness = harness(&wmembed, &info);
+        let left = watch(&wmembed, 2);
+        push(
+            &mut harness,
+            &info,
+            &noise(&info, 4_000, 25),
+            Some(gst::ClockTime::ZERO),
+        );
+        let type_ = event.type_();
+        assert!(harness.push_event(event));
+        let left = left.lock().unwrap();
+        let expected = [Left::Frames(4_000), Left::Event(type_)];
+        assert!(left.ends_with(&expected), "{left:?}");
+    }
+}
+
+#[test]
+fn a_segment_that_says_the_same_again_breaks_nothing() {
+    let info = info(AudioFormat::S16le, 8_000, 1);
+    let bytes = noise(&info, 8_000, 26);
+    let marked = |segments: &[gst::FormattedSegment<gst::ClockTime>]| {
+        let wmembed = element("wmembed");
+        let mut harness = harness(&wmembed, &info);
+        let left = watch(&wmembed, 2);
+        for (n, piece) in bytes.chunks(1_600).enumerate() {
+            if let Some(segment) = segments.get(n) {
+                assert!(harness.push_event(gst::event::Segment::new(segment)));
+            }
+            let pts = time(n * 800, info.rate());
+            harness.push(buffer(piece, Some(pts))).unwrap();
+        }
+        harness.push_event(gst::event::Eos::new());
+        let left = std::mem::take(&mut *left.lock().unwrap());
+        (bytes_of(&pull_all(&mut harness)), left)
+    };
+    let mut segment = gst::FormattedSegment::<gst::ClockTime>::new();
+    let (once, _) = marked(&[segment.clone()]);
+    let (again, left) = marked(&vec![segment.clone(); 8]);
+    assert!(once == again);
+    let is_segment = |left: &&Left| **left == Left::Event(gst::EventType::Segment);
+    assert_eq!(
+        left.iter().filter(is_segment).count(),
+        8,
+        "all are passed on"
+    );
+    segment.set_base(gst::ClockTime::SECOND);
+    let (anew, _) = marked(&[gst::FormattedSegment::new(), segment]);
+    assert!(once != anew, "the same audio at another time starts afresh");
+}
+
+#[test]
+fn buffers_without_a_frame_change_nothing() {
+    let info = info(AudioFormat::S16le, 8_000, 2);
+    let bytes = noise(&info, 6_000, 27);
+    for name in ["wmembed", "wmdetect"] {
+        let [without, with] = [false, true].map(|empty| {
+            let mut harness = harness(&element(name), &info);
+            for (n, piece) in bytes.chunks(4_000).enumerate() {
+                let pts = Some(time(n * 1_000, info.rate()));
+                if empty {
+                    harness.push(buffer(&[], pts)).unwrap();
+                }
+                harness.push(buffer(piece, pts)).unwrap();
+            }
+            harness.push_event(gst::event::Eos::new());
+            let mut buffers = pull_all(&mut harness);
+            buffers.retain(|buffer| buffer.size() > 0);
+            assert_continuous(&buffers[..1], &info, Some(gst::ClockTime::ZERO));
+            bytes_of(&buffers)
+        });
+        assert!(without == with && with.len() == bytes.len(), "{name}");
+    }
+}
+
+#[test]
+fn the_stream_may_end_before_it_begins() {
+    for name in ["wmembed", "wmdetect"] {
+        let mut bare = gst_check::Harness::with_element(&element(name), Some("sink"), Some("src"));
+        bare.play();
+        assert!(bare.push_event(gst::event::StreamStart::new("one")));
+        assert!(
+            bare.push_event(gst::event::Eos::new()),
+            "{name} without caps"
+        );
+        let info = info(AudioFormat::S16le, 48_000, 2);
+        let element = element(name);
+        let mut harness = harness(&element, &info);
+        let left = watch(&element, 4);
+        assert!(harness.push_event(gst::event::Eos::new()));
+        let left = left.lock().unwrap();
+        assert_eq!(*left, [Left::Event(gst::EventType::Eos)], "{name}");
+    }
+}
+
+#[test]
+fn flags_stay_with_their_frames() {
+    use gst::BufferFlags as F;
+    let info = info(AudioFormat::S16le, 8_000, 1);
+    let mut harness = harness(&element("wmembed"), &info);
+    let bytes = noise(&info, 800, 28);
+    for (n, flags) in [
+        F::empty(),
+        F::CORRUPTED,
+        F::empty(),
+        F::RESYNC,
+        F::DROPPABLE,
+        F::DROPPABLE,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut buffer = buffer(&bytes, Some(time(n * 800, info.rate())));
+        buffer.get_mut().unwrap().set_flags(flags);
+        harness.push(buffer).unwrap();
+    }
+    harness.push_event(gst::event::Eos::new());
+    let (mut seen, mut last) = (F::empty(), F::empty());
+    for buffer in pull_all(&mut harness) {
+        let start = buffer.pts().unwrap().mseconds();
+        let end = start + buffer.duration().unwrap().mseconds();
+        let touches = |from: u64, to: u64| start < to && end > from;
+        let flags = buffer.flags();
+        assert_eq!(flags.contains(F::CORRUPTED), touches(100, 200), "{start}");
+        assert_eq!(flags.contains(F::RESYNC), touches(300, 400), "{start}");
+        assert!(!flags.contains(F::DROPPABLE) || start >= 400, "{start}");
+        assert!(!flags.contains(F::DISCONT) || start == 0, "{start}");
+        (seen, last) = (seen | flags, flags);
+    }
+    assert!(seen.contains(F::CORRUPTED | F::RESYNC) && last.contains(F::DROPPABLE));
+}
+
+/// Three seconds of marked music at 16 kHz.
+fn marked() -> Vec<u8> {
+    let music = common::recording("music.flac", 16_000, 1);
+    let marked = common::mark(&music, &common::embedder_config(16_000, 1), 0);
+    marked[..48_000]
+        .iter()
+        .flat_map(|x| x.to_le_bytes())
+        .collect()
+}
+
+#[test]
+fn after_a_flush_and_in_another_stream_the_detector_knows_nothing_of_the_mark() {
+    let info = info(AudioFormat::F32le, 16_000, 1);
+    let marked = marked();
+    for flush in [true, false] {
+        let wmdetect = element("wmdetect");
+        let messages = messages(&wmdetect, || {
+            let mut harness = harness(&wmdetect, &info);
+            push(&mut harness, &info, &marked, Some(gst::ClockTime::ZERO));
+            assert!(wmdetect.property::<bool>("present"));
+            if flush {
+                harness.push_event(gst::event::FlushStart::new());
+                harness.push_event(gst::event::FlushStop::new(true));
+                let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+                assert!(harness.push_event(gst::event::Segment::new(&segment)));
+            } else {
+                assert!(harness.push_event(gst::event::StreamStart::new("another")));
+            }
+            assert!(!wmdetect.property::<bool>("present"), "flush {flush}");
+            // The second half of the mark alone would continue the first one.
+            let pts = Some(gst::ClockTime::from_seconds(3));
+            push(&mut harness, &info, &vec![0; 4 * 16_000], pts);
+            assert!(!wmdetect.property::<bool>("present"), "flush {flush}");
+        });
+        let said: Vec<_> = messages.iter().filter_map(common::detection).collect();
+        let ends = |state| said.iter().filter(|m| m.state() == state).count();
+        assert_eq!((ends("found"), ends("lost")), (1, 1), "{said:?}");
+    }
+}
+
+#[test]
+fn the_mark_goes_on_where_audio_is_missing_or_declared_useless() {
+    let info = info(AudioFormat::F32le, 16_000, 1);
+    let marked = marked();
+    for what in ["event", "jump", "gap", "corrupted"] {
+        let wmdetect = gst::ElementFactory::make("wmdetect")
+            .property("key", KEY)
+            .build()
+            .unwrap();
+        let messages = messages(&wmdetect, || {
+            let mut harness = harness(&wmdetect, &info);
+            for (n, piece) in marked.chunks(4 * 1_600).enumerate() {
+                let pts = time(n * 1_600, info.rate());
+                let length = gst::ClockTime::from_mseconds(100);
+                let mut buffer = buffer(piece, Some(pts));
+                let useless = (15..18).contains(&n);
+                let flag = match what {
+                    "gap" => gst::BufferFlags::GAP,
+                    _ => gst::BufferFlags::CORRUPTED,
+                };
+                match what {
+                    "jump" if useless => continue,
+                    "event" if useless => {
+                        let gap = gst::event::Gap::builder(pts).duration(length).build();
+                        assert!(harness.push_event(gap));
+                        continue;
+                    }
+                    _ if useless => buffer.get_mut().unwrap().set_flags(flag),
+                    _ => (),
+                }
+                harness.push(buffer).unwrap();
+            }
+        });
+        let said: Vec<_> = messages.iter().filter_map(common::detection).collect();
+        assert_eq!(said[0].state(), "found", "{what}");
+        assert!(
+            said[1..].iter().all(|m| m.state() == "present"),
+            "{what}: {said:?}"
+        );
+        let last = said.last().unwrap();
+        assert!(last.end() > gst::ClockTime::from_mseconds(2_000), "{what}");
+        // Time went on, too.
+        assert!(last.ahead().abs() < 0.06, "{what}: {}", last.ahead());
+    }
 }
