@@ -9,6 +9,8 @@ compile_error!("a panic must not take the application down: build with panic = \
 
 mod audio;
 mod clock;
+#[cfg(test)]
+mod faults;
 mod samples;
 mod settings;
 mod utc;

@@ -72,7 +72,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Whether it is too late to set a property, which the log then says: most are read when the element starts.
-fn is_too_late(
+pub(crate) fn is_too_late(
     category: gst::DebugCategory,
     element: &impl IsA<gst::Element>,
     pspec: &glib::ParamSpec,
@@ -88,26 +88,6 @@ fn is_too_late(
         );
     }
     late
-}
-
-/// Whether a value must not be taken, which the log then says: it comes too late, or is NaN, which GObject lets through
-/// any range.
-pub(crate) fn is_refused(
-    category: gst::DebugCategory,
-    element: &impl IsA<gst::Element>,
-    value: &glib::Value,
-    pspec: &glib::ParamSpec,
-) -> bool {
-    let is_nan = value.get::<f64>().is_ok_and(f64::is_nan);
-    if is_nan {
-        gst::warning!(
-            category,
-            obj = element,
-            "NaN is no value for property {}, it stays as it is",
-            pspec.name()
-        );
-    }
-    is_nan || is_too_late(category, element, pspec)
 }
 
 /// Logs the new value of a property, unless it is one that nobody may read: keys never show.

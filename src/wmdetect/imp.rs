@@ -72,6 +72,20 @@ pub struct WmDetect {
 }
 
 impl WmDetect {
+    /// See [`Stream::spoil`].
+    #[cfg(test)]
+    pub fn spoil(&self) {
+        if let Some(stream) = &mut lock(&self.state).stream {
+            stream.spoil();
+        }
+    }
+
+    /// Whether a thread panicked while it worked on the stream.
+    #[cfg(test)]
+    pub fn is_poisoned(&self) -> bool {
+        self.state.is_poisoned()
+    }
+
     /// Lets `work` use the stream, if there is one, and tells everybody what came of it.
     fn with_stream<R>(
         &self,
@@ -170,7 +184,7 @@ impl ObjectImpl for WmDetect {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        if settings::is_refused(*CAT, &*self.obj(), value, pspec) {
+        if settings::is_too_late(*CAT, &*self.obj(), pspec) {
             return;
         }
         lock(&self.settings).set(value, pspec);

@@ -52,6 +52,20 @@ pub struct WmEmbed {
 }
 
 impl WmEmbed {
+    /// See [`Stream::spoil`].
+    #[cfg(test)]
+    pub fn spoil(&self) {
+        if let Some(stream) = &mut lock(&self.state).stream {
+            stream.spoil();
+        }
+    }
+
+    /// Whether a thread panicked while it worked on the stream.
+    #[cfg(test)]
+    pub fn is_poisoned(&self) -> bool {
+        self.state.is_poisoned()
+    }
+
     /// Pushes all that is held and ends the run.
     fn drain(&self) -> Result<gst::FlowSuccess, gst::FlowError> {
         // Release the lock before pushing: downstream may come back with a query or a property.
@@ -242,7 +256,7 @@ impl ObjectImpl for WmEmbed {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        if settings::is_refused(*CAT, &*self.obj(), value, pspec) {
+        if settings::is_too_late(*CAT, &*self.obj(), pspec) {
             return;
         }
         if pspec.name() == "payload" && !self.accepts_payload(value) {
