@@ -258,6 +258,6 @@ fn what_is_not_finite_passes_and_poisons_nothing() {
     assert!(said[0].len() > 3 && said[0] == said[1], "{said:?}");
 }
 
-fn pairs<'a>(both: &'a [Vec<[u8; 4]>; 2]) -> impl Iterator<Item = [&'a [u8; 4]; 2]> {
+fn pairs(both: &[Vec<[u8; 4]>; 2]) -> impl Iterator<Item = [&[u8; 4]; 2]> {
     both[0].iter().zip(&both[1]).map(|(a, b)| [a, b])
 }
