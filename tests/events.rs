@@ -73,6 +73,7 @@ fn held_audio_leaves_with_the_old_caps() {
 fn a_flush_clears_what_is_held() {
     let info = info(AudioFormat::S16le, 16_000, 1);
     let wmembed = element("wmembed");
+    wmembed.set_property("strength", -3.0);
     let mut harness = harness(&wmembed, &info);
     let bytes = noise(&info, 8_000, 8);
     push(&mut harness, &info, &bytes, Some(gst::ClockTime::ZERO));
@@ -83,6 +84,7 @@ fn a_flush_clears_what_is_held() {
     harness.push_event(gst::event::FlushStop::new(true));
     let segment = gst::FormattedSegment::<gst::ClockTime>::new();
     harness.push_event(gst::event::Segment::new(&segment));
+    assert_eq!(wmembed.property::<f64>("strength"), -3.0, "settings stay");
     assert!(harness.try_pull().is_none());
     let start = gst::ClockTime::from_seconds(9);
     push(&mut harness, &info, &bytes, Some(start));

@@ -273,3 +273,29 @@ fn a_reference_timestamp_stays_with_its_frame_when_the_segment_clips_the_buffer(
         assert_eq!(meta.timestamp(), expected);
     }
 }
+
+#[test]
+fn offsets_are_counted_on_where_buffers_have_them() {
+    let info = info(AudioFormat::S16le, 8_000, 1);
+    let bytes = noise(&info, 8_000, 25);
+    let mut harness = harness(&element("wmembed"), &info);
+    for (n, piece) in bytes.chunks(2 * 400).enumerate() {
+        let mut buffer = buffer(piece, Some(time(n * 400, info.rate())));
+        buffer
+            .get_mut()
+            .unwrap()
+            .set_offset(100_000 + 400 * n as u64);
+        harness.push(buffer).unwrap();
+    }
+    harness.push_event(gst::event::Eos::new());
+    let mut next = 100_000;
+    for buffer in pull_all(&mut harness) {
+        assert_eq!(buffer.offset(), next);
+        next += buffer.size() as u64 / 2;
+        assert_eq!(buffer.offset_end(), next);
+    }
+    assert_eq!(next, 108_000);
+    // Without offsets there are none.
+    let unnumbered = mark(&bytes, |_, pts| Some(pts));
+    assert!(unnumbered.iter().all(|buffer| buffer.offset() == u64::MAX));
+}

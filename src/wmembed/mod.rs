@@ -75,6 +75,10 @@
 //! frames have drifted apart by that much, little by little. A segment that only says again what the one before
 //! said breaks nothing. A buffer that is declared a gap stays one. Without timestamps frames are counted from 0, across
 //! breaks too, until a flush or a new stream.
+//!
+//! # Metas
+//! Reference timestamps stay with the frame that they are about, see above. Other metas are about whole buffers, and the
+//! buffers that leave are cut elsewhere: they are dropped.
 //! Segments that play backwards pass through without a mark.
 
 use gst::glib;
