@@ -321,3 +321,13 @@ fn a_branch_beside_it_needs_room_for_the_latency_and_two_buffers() {
         310_000_000 + 2 * 20_000_000
     ));
 }
+
+/// 200 buffers, the default, are less than the latency where a buffer is a packet of 1 ms.
+#[test]
+fn beside_it_a_queue_must_not_count_short_buffers() {
+    assert_ends(&format!(
+        "audiotestsrc is-live=true num-buffers=700 samplesperbuffer=48 \
+         ! audio/x-raw,format=S16LE,rate=48000,channels=2 ! tee name=t \
+         t. ! queue ! wmembed key={KEY} ! fakesink sync=true t. ! queue max-size-buffers=0 ! fakesink sync=true"
+    ));
+}
