@@ -8,11 +8,18 @@ use gst::prelude::*;
 /// Deviation of a timestamp from the count of frames that is taken for jitter.
 pub(crate) const TOLERANCE: gst::ClockTime = gst::ClockTime::from_mseconds(40);
 
+/// Deviation that may come with a single buffer of a stream whose timestamps drift away from its frames. More at once
+/// is a break.
+const DRIFT: gst::ClockTime = gst::ClockTime::from_mseconds(20);
+
 /// How a buffer follows the frames before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arrival {
     /// Right behind them, as far as can be told.
     Continues,
+    /// Right behind them, but the clock that stamps the buffers and the one that makes the frames have drifted apart
+    /// by more than jitter.
+    Drifted,
     /// With this much audio missing in between.
     Missing(gst::ClockTime),
     /// Anywhere else.
@@ -23,8 +30,11 @@ pub(crate) enum Arrival {
 #[derive(Debug, Clone)]
 pub(crate) struct FrameClock {
     rate: u64,
-    base: Option<gst::ClockTime>,
+    /// Nanoseconds of the timestamp of frame 0, as seen from the latest frames.
+    base: Option<i128>,
     frames: u64,
+    /// Nanoseconds by which the latest timestamp was ahead of the count of frames.
+    deviation: i128,
 }
 
 impl FrameClock {
@@ -32,8 +42,9 @@ impl FrameClock {
     pub fn new(rate: u32, base: Option<gst::ClockTime>) -> Self {
         FrameClock {
             rate: u64::from(rate.max(1)),
-            base,
+            base: base.map(|base| base.nseconds().into()),
             frames: 0,
+            deviation: 0,
         }
     }
 
@@ -62,7 +73,10 @@ impl FrameClock {
 
     /// Timestamp of `frame`, if the run has timestamps.
     pub fn time(&self, frame: u64) -> Option<gst::ClockTime> {
-        self.base?.checked_add(self.elapsed(frame)?)
+        let time = self.base? + i128::from(self.elapsed(frame)?.nseconds());
+        u64::try_from(time.max(0))
+            .ok()
+            .and_then(|time| gst::ClockTime::try_from(time).ok())
     }
 
     /// Time from `start` to `end`; added to the timestamp of `start` it is exactly that of `end`.
@@ -78,7 +92,23 @@ impl FrameClock {
     }
 
     /// How a buffer with this timestamp follows the frames that have arrived.
-    pub fn arrival(&self, pts: Option<gst::ClockTime>) -> Arrival {
+    pub fn arrival(&mut self, pts: Option<gst::ClockTime>) -> Arrival {
+        let arrival = self.place(pts);
+        let (Some(expected), Some(pts)) = (self.time(self.frames), pts) else {
+            return arrival;
+        };
+        let deviation = i128::from(pts.nseconds()) - i128::from(expected.nseconds());
+        let step = deviation.abs_diff(std::mem::replace(&mut self.deviation, deviation));
+        match arrival {
+            Arrival::Missing(_) | Arrival::Elsewhere if step <= DRIFT.nseconds().into() => {
+                Arrival::Drifted
+            }
+            arrival => arrival,
+        }
+    }
+
+    /// Where a timestamp lies, whatever those before it were.
+    pub fn place(&self, pts: Option<gst::ClockTime>) -> Arrival {
         match (self.time(self.frames), pts) {
             (_, None) => Arrival::Continues,
             (None, Some(_)) => Arrival::Elsewhere,
@@ -86,6 +116,14 @@ impl FrameClock {
             (Some(expected), Some(pts)) => pts
                 .checked_sub(expected)
                 .map_or(Arrival::Elsewhere, Arrival::Missing),
+        }
+    }
+
+    /// Gives the frame that is to come this timestamp; the count goes on.
+    pub fn follow(&mut self, pts: gst::ClockTime) {
+        if let Some(elapsed) = self.elapsed(self.frames) {
+            self.base = Some(i128::from(pts.nseconds()) - i128::from(elapsed.nseconds()));
+            self.deviation = 0;
         }
     }
 }
@@ -107,6 +145,60 @@ mod tests {
         }
         assert_eq!(end, base + gst::ClockTime::from_seconds(100));
         assert_eq!(clock.frames_in(end - base), 4_410_000);
+    }
+
+    /// 24 hours at 44.1 kHz: every buffer begins where exact arithmetic has it, and ends where the next one begins.
+    #[test]
+    fn no_drift_within_a_day() {
+        let day = 24 * 3_600 * 44_100u64;
+        let base = gst::ClockTime::from_nseconds(1_234_567_891);
+        let mut clock = FrameClock::new(44_100, Some(base));
+        let mut end = base;
+        while clock.arrived() < day {
+            let start = clock.arrived();
+            let exact = u128::from(start) * 1_000_000_000 / 44_100;
+            assert_eq!(u128::from((end - base).nseconds()), exact, "{start}");
+            assert_eq!(clock.time(start), Some(end));
+            clock.advance(1_021.min(day - start));
+            end += clock.duration(start, clock.arrived()).unwrap();
+        }
+        assert_eq!(end - base, gst::ClockTime::from_seconds(86_400));
+    }
+
+    /// 50 ppm for a day, in buffers of 10 ms.
+    #[test]
+    fn drift_is_no_break() {
+        for direction in [1, -1] {
+            let mut clock = FrameClock::new(48_000, Some(gst::ClockTime::from_seconds(10)));
+            let mut followed = 0;
+            for n in 0..8_640_000i64 {
+                let pts = 10_000_000_000 + n * (10_000_000 + direction * 500);
+                let pts = gst::ClockTime::from_nseconds(pts as u64);
+                match clock.arrival(Some(pts)) {
+                    Arrival::Continues => (),
+                    Arrival::Drifted => {
+                        followed += 1;
+                        clock.follow(pts);
+                    }
+                    other => panic!("{other:?} at {pts}"),
+                }
+                let deviation = clock.time(clock.arrived()).unwrap().absdiff(pts);
+                assert!(deviation <= TOLERANCE, "{deviation} at {pts}");
+                clock.advance(480);
+            }
+            // 4.32 s, 40 ms at a time.
+            assert!((105..=108).contains(&followed), "{followed}");
+        }
+    }
+
+    #[test]
+    fn what_drifts_to_before_the_start_does_not_underflow() {
+        let mut clock = FrameClock::new(48_000, Some(gst::ClockTime::ZERO));
+        clock.advance(48_000);
+        clock.follow(gst::ClockTime::from_mseconds(900));
+        assert_eq!(clock.time(0), Some(gst::ClockTime::ZERO));
+        let at = clock.time(clock.arrived());
+        assert_eq!(at, Some(gst::ClockTime::from_mseconds(900)));
     }
 
     #[test]

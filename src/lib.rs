@@ -4,8 +4,14 @@
 //! The mark itself is made and found in [`watermark`], which knows nothing of GStreamer; the two
 //! elements only carry audio, time and settings to and from it.
 
+#[cfg(not(panic = "unwind"))]
+compile_error!("a panic must not take the application down: build with panic = \"unwind\"");
+
 mod audio;
 mod clock;
+#[cfg(test)]
+mod faults;
+mod samples;
 mod settings;
 mod utc;
 pub mod watermark;

@@ -107,14 +107,6 @@ pub(crate) fn log(
     }
 }
 
-/// Takes the value of a double property. NaN, which GObject lets through any range, changes nothing.
-pub(crate) fn set_number(number: &mut f64, value: &glib::Value) {
-    let new: f64 = value.get().expect("type checked upstream");
-    if !new.is_nan() {
-        *number = new;
-    }
-}
-
 /// The settings that both elements have. There is no `Debug`: it would show the key.
 #[derive(Clone, Default)]
 pub(crate) struct Shared {

@@ -55,11 +55,13 @@ impl Utc {
         *lock(&self.0) = mapping;
     }
 
-    /// Where a buffer of `element` lies, if the time of day counts the rows.
+    /// Where a buffer of `element` lies, if the time of day counts the rows. Its first frames, `clipped` long, are
+    /// missing: they lay outside the segment.
     pub fn position(
         &self,
         element: &impl IsA<gst::Element>,
         buffer: &gst::BufferRef,
+        clipped: gst::ClockTime,
         segment: Option<&Segment>,
     ) -> Option<Position> {
         let known = lock(&self.0).as_ref()?.is_known();
@@ -72,7 +74,9 @@ impl Utc {
         let mut mapping = lock(&self.0);
         let mapping = mapping.as_mut()?;
         let time = mapping.time_of(buffer.pts(), segment);
-        Some(mapping.position(unix_reference(buffer), time, clocks))
+        let reference = unix_reference(buffer);
+        let reference = reference.map(|unix| unix.saturating_add(clipped.nseconds()));
+        Some(mapping.position(reference, time, clocks))
     }
 
     /// Takes note of the Unix time up to which frames were counted, for what comes without timestamps.
@@ -128,6 +132,27 @@ impl Clocks {
             running: playing.then(|| element.current_running_time()).flatten(),
             ..Clocks::default()
         }
+    }
+}
+
+/// The timestamp of the latest buffer as it came in, before the base class clipped it to the segment.
+#[derive(Default)]
+pub(crate) struct Unclipped(Mutex<Option<gst::ClockTime>>);
+
+impl Unclipped {
+    /// A buffer comes in.
+    pub fn arrives(&self, buffer: &gst::BufferRef) {
+        *lock(&self.0) = buffer.pts();
+    }
+
+    /// How much is missing at the beginning of what is left of it. What a meta says about its first frame, it says about
+    /// the frame that was the first one.
+    pub fn clipped(&self, buffer: &gst::BufferRef) -> gst::ClockTime {
+        let before = *lock(&self.0);
+        let both = buffer.pts().zip(before);
+        both.map_or(gst::ClockTime::ZERO, |(after, before)| {
+            after.saturating_sub(before)
+        })
     }
 }
 

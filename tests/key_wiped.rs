@@ -75,7 +75,8 @@ fn look_at(pointer: *const u8, size: usize) {
 // SAFETY: the system's allocator does the work; the default `realloc` allocates, copies and frees.
 unsafe impl GlobalAlloc for Watching {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        unsafe { System.alloc(layout) }
+        // What GLib left in memory that it gave back is not ours.
+        unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {

@@ -162,6 +162,9 @@ impl Masking {
     }
 }
 
+/// Share of a band's energy in another one that counts at all.
+const LEAST_SHARE: f64 = 1e-20;
+
 /// What a band that goes from power `before` to `now` hides, against a steady one.
 fn followed(now: f32, before: f32) -> f32 {
     let change = (now + SILENCE) / (before + SILENCE);
@@ -188,7 +191,15 @@ fn spreading(bands: usize) -> Vec<f32> {
             })
             .collect();
         let sum: f64 = row.iter().sum();
-        spread.extend(row.iter().map(|s| (s / sum) as f32));
+        // Far away there is nothing, rather than numbers with which the processor is slow.
+        let shares = row.iter().map(|s| s / sum);
+        spread.extend(shares.map(|share| {
+            if share < LEAST_SHARE {
+                0.0
+            } else {
+                share as f32
+            }
+        }));
     }
     spread
 }

@@ -268,7 +268,8 @@ impl WithSimd for Follow<'_> {
             ..
         } = self.weighting;
         for (power, y) in cells.power.iter_mut().zip(self.frame) {
-            *power = y.norm_sqr();
+            // Means of nothing would die away for ever, which is slow.
+            *power = y.norm_sqr().max(SILENCE);
         }
         short.take(&cells.power);
         medium.take(&cells.power);
@@ -343,7 +344,7 @@ impl WithSimd for Weigh<'_> {
     fn with_simd<S: Simd>(self, _: S) {
         let Cells { weight, power, .. } = self.cells;
         for (weight, power) in weight.iter_mut().zip(power) {
-            let silent = *power < SILENCE;
+            let silent = *power <= SILENCE;
             *weight /= power.max(SILENCE).sqrt();
             *weight = if silent { 0.0 } else { *weight };
         }

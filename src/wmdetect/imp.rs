@@ -4,7 +4,7 @@ use super::settings::{Settings, shown_properties};
 use super::stream::Stream;
 use crate::audio;
 use crate::settings::{self, lock};
-use crate::utc::{Mapping, Position, Utc};
+use crate::utc::{Mapping, Position, Unclipped, Utc};
 use crate::watermark::detector::DetectorStats;
 use crate::watermark::format::SAMPLE_RATES;
 use crate::watermark::{Key, RowClock};
@@ -67,10 +67,25 @@ pub struct WmDetect {
     settings: Mutex<Settings>,
     state: Mutex<State>,
     utc: Utc,
+    unclipped: Unclipped,
     published: Mutex<Published>,
 }
 
 impl WmDetect {
+    /// See [`Stream::spoil`].
+    #[cfg(test)]
+    pub fn spoil(&self) {
+        if let Some(stream) = &mut lock(&self.state).stream {
+            stream.spoil();
+        }
+    }
+
+    /// Whether a thread panicked while it worked on the stream.
+    #[cfg(test)]
+    pub fn is_poisoned(&self) -> bool {
+        self.state.is_poisoned()
+    }
+
     /// Lets `work` use the stream, if there is one, and tells everybody what came of it.
     fn with_stream<R>(
         &self,
@@ -250,6 +265,15 @@ impl BaseTransformImpl for WmDetect {
         Ok(())
     }
 
+    fn submit_input_buffer(
+        &self,
+        is_discont: bool,
+        buffer: gst::Buffer,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        self.unclipped.arrives(&buffer);
+        self.parent_submit_input_buffer(is_discont, buffer)
+    }
+
     fn transform_ip_passthrough(
         &self,
         buffer: &gst::Buffer,
@@ -259,9 +283,10 @@ impl BaseTransformImpl for WmDetect {
             return Ok(gst::FlowSuccess::Ok);
         }
         let segment = segment.downcast::<gst::ClockTime>().ok();
+        let clipped = self.unclipped.clipped(buffer);
         let position = self
             .utc
-            .position(&*self.obj(), buffer, segment.as_ref())
+            .position(&*self.obj(), buffer, clipped, segment.as_ref())
             .unwrap_or_else(|| Position::by_stream_time(None));
         let interval = lock(&self.settings).interval;
         let result = self.with_stream(|stream, reports| {

@@ -15,8 +15,8 @@
 //!
 //! (`gst-launch-1.0` takes arrays of single words only. An application can set any text.)
 //!
-//! It takes raw interleaved audio, integer or float, of 16 bits a sample and more, 8 to 192 kHz, 1 to 64 channels. No
-//! buffer is changed or delayed.
+//! It takes every raw format of GStreamer, interleaved or not, 8 to 192 kHz, 1 to 64 channels. No buffer is changed or
+//! delayed.
 //!
 //! # Properties
 //! | property | type, default | meaning |
@@ -97,8 +97,8 @@
 //! was found, `payload-tries` (guint64), how often it was tried to read a payload (a wrong one gets through once in 2^32), `threshold` (double), the score that counts as found, `hypotheses-per-hour` (double) and `speeds` (guint) that are searched.
 //!
 //! # Breaks
-//! Up to a second of missing audio counts as silence. After more, or after a jump, the detector starts afresh. Buffers that are
-//! declared gaps or corrupted count as silence. Segments that play backwards are ignored.
+//! Up to a second of missing audio counts as silence. After more, or after a jump, the detector starts afresh.
+//! Timestamps that drift away from the frames little by little are followed. Buffers that are declared gaps or corrupted count as silence. Segments that play backwards are ignored.
 
 use gst::glib;
 use gst::prelude::*;

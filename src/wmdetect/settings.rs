@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The settings of `wmdetect`.
 
-use crate::settings::{self, Shared};
+use crate::settings::Shared;
 use crate::watermark::{DetectorConfig, Key};
 use gst::glib;
 use gst::prelude::*;
@@ -69,8 +69,8 @@ impl Settings {
             "keys" => self.keys = texts(value),
             "clock-tolerance" => self.clock_tolerance = time(value),
             "utc-start" => self.utc_start = value.get().expect("type checked upstream"),
-            "false-alarms-per-hour" => settings::set_number(&mut self.false_alarms_per_hour, value),
-            "max-speed-deviation" => settings::set_number(&mut self.max_speed_deviation, value),
+            "false-alarms-per-hour" => self.false_alarms_per_hour = number(value),
+            "max-speed-deviation" => self.max_speed_deviation = number(value),
             "interval" => self.interval = time(value),
             "post-messages" => self.post_messages = value.get().expect("type checked upstream"),
             _ => self.shared.set(value, pspec),
@@ -159,6 +159,10 @@ fn texts(value: &glib::Value) -> Vec<Zeroizing<String>> {
     texts
         .map(|text| Zeroizing::new(text.ok().flatten().unwrap_or_default().to_owned()))
         .collect()
+}
+
+fn number(value: &glib::Value) -> f64 {
+    value.get().expect("type checked upstream")
 }
 
 fn time(value: &glib::Value) -> gst::ClockTime {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One stream of audio on its way into the detector, and what comes back with times on it.
 
-use crate::audio::{self, CHUNK, Samples};
+use crate::audio::{self, CHUNK};
 use crate::clock::{Arrival, FrameClock, TOLERANCE};
+use crate::samples::Samples;
 use crate::utc::Position;
 use crate::watermark::detector::DetectorStats;
 use crate::watermark::{
@@ -40,6 +41,12 @@ pub(super) struct Stream {
 }
 
 impl Stream {
+    /// Leaves no room for what the core writes or reads, as an error in the code might: the next audio panics.
+    #[cfg(test)]
+    pub fn spoil(&mut self) {
+        self.input.clear();
+    }
+
     pub fn new(
         info: &gst_audio::AudioInfo,
         config: &DetectorConfig,
@@ -84,7 +91,7 @@ impl Stream {
         reports: &mut Vec<gst::Structure>,
     ) -> Result<(), gst::ErrorMessage> {
         use gst::BufferFlags as F;
-        audio::check_size(&self.info, buffer.size())?;
+        let frames = audio::frames(&self.info, buffer)?;
         self.arrive(buffer, reports);
         if let Some(run) = &self.run
             && position.contradicts(run.clock.after(run.position), self.clock_tolerance)
@@ -103,7 +110,6 @@ impl Stream {
             }
         });
         run.segment = segment;
-        let frames = buffer.size() / self.info.bpf() as usize;
         if buffer.flags().intersects(F::GAP | F::CORRUPTED) {
             self.silence(frames as u64, reports);
             return Ok(());
@@ -111,7 +117,8 @@ impl Stream {
         let map = buffer
             .map_readable()
             .map_err(|_| gst::error_msg!(gst::ResourceError::Read, ("A buffer cannot be read")))?;
-        for bytes in map.chunks(CHUNK * self.info.bpf() as usize) {
+        let bytes = audio::interleaved(&self.info, buffer, &map)?;
+        for bytes in bytes.chunks(CHUNK * self.info.bpf() as usize) {
             let frames = bytes.len() / self.info.bpf() as usize;
             let samples = frames * self.info.channels() as usize;
             self.samples.analyse(bytes, &mut self.input[..samples]);
@@ -128,16 +135,24 @@ impl Stream {
 
     /// Bridges or ends the run where a buffer does not continue it.
     fn arrive(&mut self, buffer: &gst::BufferRef, reports: &mut Vec<gst::Structure>) {
-        let Some(run) = &self.run else { return };
+        let Some(run) = &mut self.run else { return };
         if run.finished {
             return self.forget(reports);
         }
         let discont = buffer.flags().contains(gst::BufferFlags::DISCONT);
-        match run.clock.arrival(buffer.pts()) {
+        let arrival = if discont {
+            run.clock.place(buffer.pts())
+        } else {
+            run.clock.arrival(buffer.pts())
+        };
+        match (arrival, buffer.pts()) {
             // Without a timestamp nobody knows how much is missing.
-            Arrival::Continues if !(discont && buffer.pts().is_none()) => (),
-            Arrival::Missing(time) if time <= LONGEST_GAP => {
-                self.silence(run.clock.frames_in(time), reports);
+            (Arrival::Continues, pts) if !(discont && pts.is_none()) => (),
+            // No audio is missing, so the detector need not know.
+            (Arrival::Drifted, Some(pts)) => run.clock.follow(pts),
+            (Arrival::Missing(time), _) if time <= LONGEST_GAP => {
+                let frames = run.clock.frames_in(time);
+                self.silence(frames, reports);
             }
             _ => self.end(reports),
         }
@@ -153,13 +168,13 @@ impl Stream {
         let Some(run) = &self.run else { return };
         // Up to its end rather than by its length: many short gaps must not add up their rounding.
         let until = timestamp.saturating_add(duration.unwrap_or(gst::ClockTime::ZERO));
-        match run.clock.arrival(Some(until)) {
+        match run.clock.place(Some(until)) {
             Arrival::Missing(time) if time <= LONGEST_GAP => {
                 self.silence(run.clock.frames_in(time), reports);
             }
             Arrival::Missing(_) => self.end(reports),
             // If time jumps, the next buffer tells.
-            Arrival::Continues | Arrival::Elsewhere => (),
+            Arrival::Continues | Arrival::Drifted | Arrival::Elsewhere => (),
         }
     }
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 use super::settings::Settings;
-use super::stream::{Following, PayloadChange, Start, Stream};
+use super::stream::{Following, PayloadChange, Start, Stream, Why};
 use crate::audio;
+use crate::clock::TOLERANCE;
 use crate::settings::{self, WmRowClock, lock};
-use crate::utc::{Mapping, Position, Utc};
+use crate::utc::{Mapping, Position, Unclipped, Utc};
 use crate::watermark::{EmbedderConfig, Key};
 use gst::glib;
 use gst::prelude::*;
@@ -28,6 +29,16 @@ static CAT: Lazy<gst::DebugCategory> = Lazy::new(|| {
 struct State {
     key: Option<Key>,
     stream: Option<Stream>,
+    /// Nanoseconds of the row clock up to which frames were counted, for buffers without timestamps.
+    counted: Option<u64>,
+}
+
+/// A buffer, and where it lies.
+struct Input<'a> {
+    buffer: &'a gst::BufferRef,
+    /// What is missing at its beginning.
+    clipped: gst::ClockTime,
+    position: Position,
 }
 
 #[derive(Default)]
@@ -35,11 +46,26 @@ pub struct WmEmbed {
     settings: Mutex<Settings>,
     state: Mutex<State>,
     utc: Utc,
+    unclipped: Unclipped,
     /// Nanoseconds. Not part of the state, so that a query never waits for the streaming thread.
     latency: AtomicU64,
 }
 
 impl WmEmbed {
+    /// See [`Stream::spoil`].
+    #[cfg(test)]
+    pub fn spoil(&self) {
+        if let Some(stream) = &mut lock(&self.state).stream {
+            stream.spoil();
+        }
+    }
+
+    /// Whether a thread panicked while it worked on the stream.
+    #[cfg(test)]
+    pub fn is_poisoned(&self) -> bool {
+        self.state.is_poisoned()
+    }
+
     /// Pushes all that is held and ends the run.
     fn drain(&self) -> Result<gst::FlowSuccess, gst::FlowError> {
         // Release the lock before pushing: downstream may come back with a query or a property.
@@ -64,11 +90,16 @@ impl WmEmbed {
         }
     }
 
+    /// Where a buffer without timestamp lies, follows from those before it.
+    fn by_stream_time(&self, time: Option<gst::ClockTime>) -> Position {
+        let counted = || lock(&self.state).counted;
+        Position::by_stream_time(time.or_else(|| counted().map(gst::ClockTime::from_nseconds)))
+    }
+
     fn embed(
         &self,
-        buffer: &gst::BufferRef,
+        input: &Input,
         following: Following,
-        position: Position,
         changes: &mut Vec<PayloadChange>,
     ) -> Result<Option<gst::Buffer>, gst::FlowError> {
         let (strength, enabled, payload) = {
@@ -76,26 +107,28 @@ impl WmEmbed {
             let payload = settings.payload().unwrap_or_default();
             (settings.strength, settings.enabled, payload)
         };
-        let mut state = lock(&self.state);
+        let state = &mut *lock(&self.state);
         let stream = state.stream.as_mut().ok_or(gst::FlowError::NotNegotiated)?;
         stream.set(strength, enabled, payload);
         let start = match following {
             Following::Continues if stream.is_running() => None,
-            Following::Continues => Some(Start::with(buffer)),
+            Following::Continues => Some(Start::with(input.buffer)),
             Following::Begins(start) => Some(start),
         };
         if let Some(start) = start {
             gst::debug!(
                 CAT,
                 imp = self,
-                "Starting at timestamp {} and position {} of the row clock",
-                buffer.pts().display(),
-                gst::ClockTime::from_nseconds(position.time)
+                "Starting ({:?}) at timestamp {} and position {} of the row clock",
+                start.why,
+                input.buffer.pts().display(),
+                gst::ClockTime::from_nseconds(input.position.time)
             );
-            stream.begin(&start, position.time);
+            stream.begin(&start, input.position.time);
         }
-        let output = stream.push(buffer, changes)?;
-        self.utc.count(stream.position_after());
+        let output = stream.push(input.buffer, input.clipped, changes)?;
+        state.counted = stream.position_after();
+        self.utc.count(state.counted);
         Ok(output)
     }
 
@@ -105,18 +138,25 @@ impl WmEmbed {
         buffer: &gst::BufferRef,
         position: &Position,
     ) -> Result<Following, gst::FlowError> {
-        let (sound, following) = match &lock(&self.state).stream {
-            Some(stream) => (
-                stream.check_size(buffer),
-                stream.following(buffer, position),
-            ),
+        let (sound, following) = match &mut lock(&self.state).stream {
+            Some(stream) => (stream.check(buffer), stream.following(buffer, position)),
             None => return Err(gst::FlowError::NotNegotiated),
         };
         if let Err(message) = sound {
             self.post_error_message(message);
             return Err(gst::FlowError::Error);
         }
-        if matches!(following, Following::Begins(_)) {
+        if let Following::Begins(start) = &following {
+            if start.why == Why::TimeOfDay {
+                // Once in a while that is drift. All the time it is a source whose clock jitters, and a weak mark.
+                gst::warning!(
+                    CAT,
+                    imp = self,
+                    "By its reference timestamp the buffer at {} is more than {TOLERANCE} away from where it was \
+                     expected: marking starts afresh",
+                    buffer.pts().display()
+                );
+            }
             self.drain()?;
         }
         Ok(following)
@@ -176,6 +216,18 @@ impl WmEmbed {
 }
 
 type Segment = gst::FormattedSegment<gst::ClockTime>;
+
+/// Whether the audio that came with one segment may leave with the other one. Some sources send theirs again and again.
+fn is_same_timeline(a: &gst::Segment, b: &gst::Segment) -> bool {
+    let all = |segment: &gst::Segment| {
+        (
+            (segment.format(), segment.rate(), segment.applied_rate()),
+            (segment.start(), segment.base(), segment.offset()),
+            segment.time(),
+        )
+    };
+    all(a) == all(b)
+}
 
 #[glib::object_subclass]
 impl ObjectSubclass for WmEmbed {
@@ -277,7 +329,7 @@ impl BaseTransformImpl for WmEmbed {
             .start(by_utc.then(|| Mapping::with_offset(utc_offset)));
         *lock(&self.state) = State {
             key: Some(key),
-            stream: None,
+            ..State::default()
         };
         Ok(())
     }
@@ -286,6 +338,15 @@ impl BaseTransformImpl for WmEmbed {
         *lock(&self.state) = State::default();
         self.latency.store(0, Ordering::SeqCst);
         Ok(())
+    }
+
+    fn submit_input_buffer(
+        &self,
+        is_discont: bool,
+        buffer: gst::Buffer,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        self.unclipped.arrives(&buffer);
+        self.parent_submit_input_buffer(is_discont, buffer)
     }
 
     fn generate_output(&self) -> Result<GenerateOutputSuccess, gst::FlowError> {
@@ -304,13 +365,19 @@ impl BaseTransformImpl for WmEmbed {
         {
             gst::debug!(CAT, imp = self, "No controlled values at {time}: {error}");
         }
+        let clipped = self.unclipped.clipped(&buffer);
         let position = self
             .utc
-            .position(&*self.obj(), &buffer, segment)
-            .unwrap_or_else(|| Position::by_stream_time(stream_time));
+            .position(&*self.obj(), &buffer, clipped, segment)
+            .unwrap_or_else(|| self.by_stream_time(stream_time));
         let following = self.arrange_for(&buffer, &position)?;
         let mut changes = Vec::new();
-        let output = self.embed(&buffer, following, position, &mut changes)?;
+        let input = Input {
+            buffer: &buffer,
+            clipped,
+            position,
+        };
+        let output = self.embed(&input, following, &mut changes)?;
         self.post_changes(changes, segment);
         Ok(output.map_or(
             GenerateOutputSuccess::NoOutput,
@@ -318,12 +385,27 @@ impl BaseTransformImpl for WmEmbed {
         ))
     }
 
+    fn propose_allocation(
+        &self,
+        decide_query: Option<&gst::query::Allocation>,
+        query: &mut gst::query::Allocation,
+    ) -> Result<(), gst::LoggableError> {
+        // What has its channels apart needs it.
+        query.add_allocation_meta::<gst_audio::AudioMeta>(None);
+        self.parent_propose_allocation(decide_query, query)
+    }
+
     fn sink_event(&self, event: gst::Event) -> bool {
         use gst::EventView;
         match event.view() {
-            EventView::StreamStart(_) => self.drain_before("a new stream"),
+            EventView::StreamStart(_) => {
+                self.drain_before("a new stream");
+                lock(&self.state).counted = None;
+            }
             EventView::Segment(segment) => {
-                self.drain_before("a new segment");
+                if !is_same_timeline(segment.segment(), &self.obj().segment()) {
+                    self.drain_before("a new segment");
+                }
                 if segment.segment().rate() < 0.0 {
                     gst::warning!(
                         CAT,
@@ -340,7 +422,9 @@ impl BaseTransformImpl for WmEmbed {
                 if flush.resets_time() {
                     self.utc.restart_time();
                 }
-                if let Some(stream) = &mut lock(&self.state).stream {
+                let state = &mut *lock(&self.state);
+                state.counted = None;
+                if let Some(stream) = &mut state.stream {
                     stream.clear();
                 }
             }
@@ -390,6 +474,7 @@ impl AudioFilterImpl for WmEmbed {
             let State {
                 key: Some(key),
                 stream,
+                ..
             } = &mut *state
             else {
                 return Err(gst::loggable_error!(CAT, "Not started"));

@@ -8,9 +8,9 @@
 //!
 //! Without `payload` the mark says nothing but that it is there.
 //!
-//! It takes raw interleaved audio, integer or float, of 16 bits a sample and more, 8 to 192 kHz, 1 to 64
-//! channels, and gives back as many frames, each with the timestamp that it came with. Channels of
-//! low-frequency effects stay as they are.
+//! It takes every raw format of GStreamer, interleaved or not, 8 to 192 kHz, 1 to 64 channels, and gives back as many
+//! frames, each with the timestamp that it came with. Channels of low-frequency effects stay as they are, and so do
+//! samples that are not finite.
 //!
 //! # Properties
 //! | property | type, default | meaning |
@@ -71,7 +71,14 @@
 //!
 //! # Breaks
 //! A new segment, new caps, a gap event, a discontinuity or a timestamp that is off by more than 40 ms: what is
-//! held leaves first, then marking starts afresh. A buffer that is declared a gap stays one.
+//! held leaves first, then marking starts afresh. So it does, without a discontinuity in the audio, where timestamps and
+//! frames have drifted apart by that much, little by little. A segment that only says again what the one before
+//! said breaks nothing. A buffer that is declared a gap stays one. Without timestamps frames are counted from 0, across
+//! breaks too, until a flush or a new stream.
+//!
+//! # Metas
+//! Reference timestamps stay with the frame that they are about, see above. Other metas are about whole buffers, and the
+//! buffers that leave are cut elsewhere: they are dropped.
 //! Segments that play backwards pass through without a mark.
 
 use gst::glib;

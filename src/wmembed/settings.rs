@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The settings of `wmembed`.
 
-use crate::settings::{self, Shared, WmCarrier};
+use crate::settings::{Shared, WmCarrier};
 use crate::watermark::{ConfigError, Payload, PayloadError};
 use gst::glib;
 use gst::prelude::*;
@@ -82,7 +82,7 @@ impl Settings {
     /// Takes the value of one of [`Settings::properties`].
     pub fn set(&mut self, value: &glib::Value, pspec: &glib::ParamSpec) {
         match pspec.name() {
-            "strength" => settings::set_number(&mut self.strength, value),
+            "strength" => self.strength = value.get().expect("type checked upstream"),
             "enabled" => self.enabled = value.get().expect("type checked upstream"),
             "lookahead" => self.lookahead = value.get().expect("type checked upstream"),
             "utc-offset" => self.utc_offset = value.get().expect("type checked upstream"),

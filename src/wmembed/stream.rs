@@ -3,8 +3,9 @@
 //!
 //! The mark comes out of the core later than the audio it belongs to, so the original bytes wait for it.
 
-use crate::audio::{self, CHUNK, Samples};
+use crate::audio::{self, CHUNK};
 use crate::clock::{Arrival, FrameClock, TOLERANCE};
+use crate::samples::Samples;
 use crate::utc::Position;
 use crate::watermark::{ConfigError, Embedder, EmbedderConfig, Key, Payload};
 use gst::prelude::*;
@@ -32,6 +33,18 @@ pub(super) struct Start {
     offset: Option<u64>,
     /// The audio before it does not lead here.
     discont: bool,
+    pub why: Why,
+}
+
+/// Why a run starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// Nothing came before, or the audio breaks off.
+    Break,
+    /// Timestamps and frames drifted apart.
+    Drift,
+    /// The time of day is not what was counted.
+    TimeOfDay,
 }
 
 impl Start {
@@ -41,6 +54,7 @@ impl Start {
             time: buffer.pts(),
             offset: Some(buffer.offset()).filter(|offset| *offset != NO_OFFSET),
             discont: true,
+            why: Why::Break,
         }
     }
 }
@@ -88,6 +102,12 @@ pub(super) struct Stream {
 }
 
 impl Stream {
+    /// Leaves no room for what the core writes or reads, as an error in the code might: the next audio panics.
+    #[cfg(test)]
+    pub fn spoil(&mut self) {
+        self.mark.clear();
+    }
+
     pub fn new(
         info: &gst_audio::AudioInfo,
         config: &EmbedderConfig,
@@ -123,23 +143,31 @@ impl Stream {
     }
 
     /// How a buffer, which is at `position` of the row clock, follows what came before.
-    pub fn following(&self, buffer: &gst::BufferRef, position: &Position) -> Following {
-        let continued = self.run.as_ref().filter(|run| {
-            !buffer.flags().contains(gst::BufferFlags::DISCONT)
-                && run.clock.arrival(buffer.pts()) == Arrival::Continues
-        });
-        match continued {
-            None => Following::Begins(Start::with(buffer)),
-            // Only the rows are elsewhere: to whoever hears it, the audio goes on.
-            Some(run) if position.contradicts(run.clock.after(run.position), TOLERANCE) => {
-                let frames = run.clock.arrived();
-                Following::Begins(Start {
-                    time: run.clock.time(frames),
-                    offset: run.offset.map(|offset| offset.saturating_add(frames)),
-                    discont: false,
-                })
+    pub fn following(&mut self, buffer: &gst::BufferRef, position: &Position) -> Following {
+        let discont = buffer.flags().contains(gst::BufferFlags::DISCONT);
+        let Some(run) = self.run.as_mut().filter(|_| !discont) else {
+            return Following::Begins(Start::with(buffer));
+        };
+        let frames = run.clock.arrived();
+        // Only rows or timestamps are elsewhere: to whoever hears it, the audio goes on.
+        let offset = run.offset.map(|offset| offset.saturating_add(frames));
+        let goes_on = |time, why| {
+            Following::Begins(Start {
+                time,
+                offset,
+                discont: false,
+                why,
+            })
+        };
+        match run.clock.arrival(buffer.pts()) {
+            Arrival::Missing(_) | Arrival::Elsewhere => Following::Begins(Start::with(buffer)),
+            Arrival::Drifted => goes_on(buffer.pts(), Why::Drift),
+            Arrival::Continues
+                if position.contradicts(run.clock.after(run.position), TOLERANCE) =>
+            {
+                goes_on(run.clock.time(frames), Why::TimeOfDay)
             }
-            Some(_) => Following::Continues,
+            Arrival::Continues => Following::Continues,
         }
     }
 
@@ -175,15 +203,18 @@ impl Stream {
         self.spans.clear();
     }
 
-    /// Takes a buffer of the run, gives the frames whose mark is complete.
+    /// Takes a buffer of the run, which has lost its first frames, `clipped` long; gives the frames whose mark is complete.
     /// Adds to `changes` where the mark says something else from.
     pub fn push(
         &mut self,
         buffer: &gst::BufferRef,
+        clipped: gst::ClockTime,
         changes: &mut Vec<PayloadChange>,
     ) -> Result<Option<gst::Buffer>, gst::FlowError> {
         let map = buffer.map_readable().map_err(|_| gst::FlowError::Error)?;
-        let frames = map.len() / self.info.bpf() as usize;
+        let bytes = audio::interleaved(&self.info, buffer, &map);
+        let bytes = bytes.map_err(|_| gst::FlowError::Error)?;
+        let frames = bytes.len() / self.info.bpf() as usize;
         let Some(run) = self.run.as_mut() else {
             return Err(gst::FlowError::Error);
         };
@@ -194,11 +225,11 @@ impl Stream {
             frames,
             left: 0,
             flags,
-            references: references(buffer),
+            references: references(buffer, clipped),
         });
         // The content of a gap does not count, so the core need not see it.
         let audible = !flags.contains(gst::BufferFlags::GAP);
-        let output = self.advance(frames, Some(&map), audible);
+        let output = self.advance(frames, Some(&bytes), audible);
         if let (Some(run), Some((frame, payload))) =
             (&self.run, self.embedder.take_payload_change())
         {
@@ -268,6 +299,7 @@ impl Stream {
         if frames_out == 0 {
             return Ok(None);
         }
+        audio::lay_out(&self.info, buffer.get_mut().ok_or(gst::FlowError::Error)?)?;
         self.stamp(&mut buffer, frames_out, &flags)?;
         Ok(Some(buffer))
     }
@@ -354,16 +386,19 @@ impl Stream {
         Ok(())
     }
 
-    /// See [`audio::check_size`].
-    pub fn check_size(&self, buffer: &gst::BufferRef) -> Result<(), gst::ErrorMessage> {
-        audio::check_size(&self.info, buffer.size())
+    /// Whether a buffer holds whole frames only.
+    pub fn check(&self, buffer: &gst::BufferRef) -> Result<(), gst::ErrorMessage> {
+        audio::frames(&self.info, buffer).map(|_| ())
     }
 }
 
-fn references(buffer: &gst::BufferRef) -> Vec<Reference> {
-    buffer
-        .iter_meta::<gst::ReferenceTimestampMeta>()
-        .map(|meta| (meta.reference_owned(), meta.timestamp()))
+fn references(buffer: &gst::BufferRef, clipped: gst::ClockTime) -> Vec<Reference> {
+    let metas = buffer.iter_meta::<gst::ReferenceTimestampMeta>();
+    metas
+        .map(|meta| {
+            let time = meta.timestamp().saturating_add(clipped);
+            (meta.reference_owned(), time)
+        })
         .collect()
 }
 

@@ -5,32 +5,16 @@
 #![allow(dead_code, unused_imports)]
 
 pub mod drums;
+pub mod harness;
 mod random;
 
 use gst::prelude::*;
-use gst_audio::AudioFormat;
 use gstwm::watermark::{
     Carrier, Detection, Detector, DetectorConfig, Embedder, EmbedderConfig, Key, Payload, RowClock,
 };
 use std::sync::Once;
 
 pub use random::Random;
-
-/// All sample formats that the elements take.
-pub const FORMATS: [AudioFormat; 12] = [
-    AudioFormat::S16le,
-    AudioFormat::S16be,
-    AudioFormat::S24le,
-    AudioFormat::S24be,
-    AudioFormat::S2432le,
-    AudioFormat::S2432be,
-    AudioFormat::S32le,
-    AudioFormat::S32be,
-    AudioFormat::F32le,
-    AudioFormat::F32be,
-    AudioFormat::F64le,
-    AudioFormat::F64be,
-];
 
 /// 64 hex digits: a passphrase would take its time in every test.
 pub const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
