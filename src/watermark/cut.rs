@@ -110,7 +110,7 @@ mod tests {
             let exact = |o: i64, pilots: Pilots| {
                 let of_row = |(number, sums): &(i64, [f32; CHIPS])| {
                     let signs = of_rows[(number + o).rem_euclid(ROWS as i64) as usize];
-                    let counts = |chip: usize| pilots == Pilots::All || chip % 2 == 0;
+                    let counts = |chip: usize| pilots == Pilots::All || chip.is_multiple_of(2);
                     let chips = || (0..CHIPS).filter(|chip| counts(*chip));
                     let sum: f32 = chips().map(|chip| signs[chip] * sums[chip]).sum();
                     (

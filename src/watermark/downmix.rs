@@ -176,7 +176,7 @@ impl Mix<'_> {
             };
             let (of_group, later) = frames.split_at(group * channels);
             let (mixed, rest) = out.split_at_mut(group);
-            match mixed.as_mut_array::<APART>() {
+            match mixed.first_chunk_mut::<APART>() {
                 Some(mixed) => downmix.add::<APART>(channels, of_group, 0, mixed),
                 None => {
                     let mut one = [0.0];

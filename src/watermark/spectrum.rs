@@ -183,8 +183,11 @@ pub fn clean(sample: f32) -> f32 {
     let bits = sample.to_bits();
     let size = bits & !SIGN;
     let bounded = f32::from_bits(size.min(LARGEST) | bits & SIGN);
-    let counts = (size >= SMALLEST) & (size < INFINITE);
-    if counts { bounded } else { 0.0 }
+    if (SMALLEST..INFINITE).contains(&size) {
+        bounded
+    } else {
+        0.0
+    }
 }
 
 #[cfg(test)]

@@ -216,7 +216,7 @@ impl Weighting {
     }
 }
 
-/// Mean of the logarithm of some powers. Silence counts as -120 dB, and what is no number as silence.
+/// Mean of the logarithm of some powers. Silence counts as -120 dB.
 struct Loudness<'a>(&'a [f32]);
 
 impl WithSimd for Loudness<'_> {
@@ -230,8 +230,7 @@ impl WithSimd for Loudness<'_> {
             let mut products = [1.0f64; APART];
             for powers in some.chunks(APART) {
                 for (product, power) in products.iter_mut().zip(powers) {
-                    // In this order what is no number becomes the least.
-                    *product *= power.max(1e-12).min(1e12) as f64;
+                    *product *= power.clamp(1e-12, 1e12) as f64;
                 }
             }
             for product in products {
