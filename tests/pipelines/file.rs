@@ -56,21 +56,21 @@ fn found_in_a_transport_stream_with_aac() {
     assert_heard(&messages, 8.0);
 }
 
-/// Writes HLS segments of about two seconds and their playlist; returns what the detectors said before the mark.
+/// Writes 5 s of HLS segments and their playlist; returns what the detectors said before the mark.
 ///
 /// As fast as the audio is heard: faster, hlssink2 of GStreamer 1.22 does not always come to its end.
 fn write_segments(directory: &Directory) -> Vec<Message> {
     common::need(&AAC);
     common::need(&[("hlssink2", BAD), ("hlsdemux", BAD), ("souphttpsrc", GOOD)]);
     let messages = play(&common::pipeline(&format!(
-        "{} ! clocksync ! avenc_aac bitrate=96000 ! hlssink2 target-duration=2 playlist-length=0 max-files=0 \
-         location={} playlist-location={}",
+        "{} ! identity eos-after=60 ! clocksync ! avenc_aac bitrate=96000 \
+         ! hlssink2 target-duration=1 playlist-length=0 max-files=0 location={} playlist-location={}",
         marked("music.flac"),
         directory.file("segment%05d.ts"),
         directory.file("stream.m3u8"),
     )));
-    let segments = std::fs::read_dir(directory.path()).unwrap().count() - 1;
-    assert_eq!(segments, 5);
+    let files = std::fs::read_dir(directory.path()).unwrap().count();
+    assert!((5..=8).contains(&files), "{files} files");
     messages
 }
 
@@ -83,5 +83,5 @@ fn found_in_hls_segments_from_a_server() {
         "souphttpsrc location=http://127.0.0.1:{port}/stream.m3u8 ! hlsdemux ! tsdemux ! aacparse ! avdec_aac ! {}",
         detectors()
     ))));
-    assert_heard(&messages, 8.0);
+    assert_heard(&messages, 4.5);
 }

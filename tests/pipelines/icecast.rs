@@ -4,7 +4,7 @@
 use crate::common::{self, Directory};
 use crate::live::{LIMIT, Live};
 use crate::server::free_port;
-use crate::{BAD, BASE, GOOD, assert_heard, detectors, marked};
+use crate::{BASE, GOOD, assert_heard, detectors, marked};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command, Stdio};

@@ -48,8 +48,8 @@ fn found_behind_opus_over_rtp_that_loses_packets() {
     ));
     let dropped = lose(&sender);
     live.start(&sender);
-    live.wait("7 s of the mark", |live| heard(&live.heard) >= 7.0);
-    assert_heard(&live.heard, 7.0);
+    live.wait("6 s of the mark", |live| heard(&live.heard) >= 6.0);
+    assert_heard(&live.heard, 6.0);
 
     // Packets were lost, and told to the decoder, which made up for them.
     let dropped = dropped.load(Ordering::Relaxed) as u64;
