@@ -122,6 +122,8 @@ fn found_behind_vorbis_from_an_icecast_server() {
         "souphttpsrc location=http://127.0.0.1:{port}/live.ogg is-live=true ! oggdemux ! vorbisdec ! {}",
         detectors()
     )));
-    live.wait("end of the stream", |live| live.ended.contains(&1));
+    live.wait("end of what is sent", |live| live.ended.contains(&0));
+    live.stop(0);
+    live.wait("end of what is heard", |live| live.ended.contains(&1));
     assert_heard(&live.heard, 7.0);
 }

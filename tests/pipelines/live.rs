@@ -46,6 +46,11 @@ impl Live {
         }
     }
 
+    /// Stops a pipeline, which closes its connections.
+    pub fn stop(&self, number: usize) {
+        self.pipelines[number].set_state(gst::State::Null).unwrap();
+    }
+
     /// Waits until there is `enough`. Errors are failures, and so is a time that only what stands still would need.
     pub fn wait(&mut self, what: &str, enough: impl Fn(&Live) -> bool) {
         let deadline = Instant::now() + LIMIT;
