@@ -5,6 +5,7 @@ use crate::common::{self, Directory, KEY};
 use crate::icecast::{Icecast, PASSWORD};
 use crate::live::LIMIT;
 use crate::server::free_port;
+use crate::{BAD, BASE, GOOD, LIBAV};
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,32 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
+
+/// What the commands use, and the Debian packages that have it.
+const ELEMENTS: [(&str, &str); 22] = [
+    ("playbin", BASE),
+    ("decodebin", BASE),
+    ("audioconvert", BASE),
+    ("audioresample", BASE),
+    ("opusenc", BASE),
+    ("opusdec", BASE),
+    ("vorbisenc", BASE),
+    ("oggmux", BASE),
+    ("flacenc", GOOD),
+    ("aacparse", GOOD),
+    ("rtpopuspay", GOOD),
+    ("rtpjitterbuffer", GOOD),
+    ("udpsink", GOOD),
+    ("shout2send", GOOD),
+    ("souphttpsrc", GOOD),
+    ("mpegtsmux", BAD),
+    ("tsdemux", BAD),
+    ("hlssink2", BAD),
+    ("hlsdemux", BAD),
+    ("webrtcbin", BAD),
+    ("avenc_aac", LIBAV),
+    ("avdec_aac", LIBAV),
+];
 
 fn manual() -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/pipelines.md");
@@ -38,6 +65,10 @@ impl Recipe {
             .split_once(&heading)
             .expect("a section of the manual");
         let section = section.split("\n## ").next().unwrap().to_owned();
+        let named = ELEMENTS
+            .iter()
+            .filter(|(element, _)| section.contains(element));
+        common::need(&named.copied().collect::<Vec<_>>());
         let name: String = title.chars().filter(char::is_ascii_alphanumeric).collect();
         let directory = Directory::new(&format!("recipe-{name}"));
         std::fs::copy(common::data("music.flac"), directory.file("programme.flac")).unwrap();
