@@ -2,7 +2,7 @@
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo measure robustness unmarked payload-null test check clean
+.PHONY: help deps build demo measure robustness unmarked payload-null load test check clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
@@ -30,6 +30,10 @@ unmarked: deps ## count false alarms on recordings (FILES=..., KEYS=100, RATE=..
 
 payload-null: deps ## try to read payloads where there are none on recordings (FILES=..., TRIES=350000, RATE=...)
 	cargo run --release --example payload_null -- $(if $(TRIES),--tries $(TRIES)) $(if $(RATE),--rate $(RATE)) $(FILES)
+
+load: deps ## run many detectors at once in real time (DETECTORS=100, SECONDS=60, MARKED=1, FILES=one), tell what it costs
+	cargo run --release --example many_detectors -- --detectors $(or $(DETECTORS),100) \
+		--seconds $(or $(SECONDS),60) $(if $(MARKED),--marked) $(FILES)
 
 # GStreamer writes its list of plugins first, so that a warning of someone else's plugin cannot stop a test.
 test: export GST_REGISTRY := $(TARGET)/test-registry.bin

@@ -107,7 +107,7 @@ struct Recording {
 impl Recording {
     fn read(path: &str, rate: Option<u32>) -> Result<Self> {
         let mut recording = Recording::default();
-        decode::listen(path, rate, |samples, rate, channels| {
+        decode::listen("identity", path, rate, |samples, rate, channels| {
             (recording.rate, recording.channels) = (rate, channels);
             recording.samples.extend_from_slice(samples);
             let most = LONGEST * rate as usize * channels;

@@ -240,9 +240,12 @@ fn count(source: &Source, keys: &[Key], arguments: &Arguments) -> Result<Count> 
         count: Count::NONE,
     };
     match source {
-        Source::File(path) => decode::listen(path, arguments.rate, |samples, rate, channels| {
-            listener.push(samples, rate, channels)
-        })?,
+        Source::File(path) => decode::listen(
+            "identity",
+            path,
+            arguments.rate,
+            |samples, rate, channels| listener.push(samples, rate, channels),
+        )?,
         Source::Drums(eighth) => {
             let drums = drums::drums(DRUM_RATE, 60.0 * arguments.drum_minutes, *eighth);
             listener.push(&drums, DRUM_RATE, 1)?;

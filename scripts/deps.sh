@@ -7,6 +7,8 @@ packages=(
     libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev
     gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good
     gstreamer1.0-plugins-bad gstreamer1.0-libav
+    # For the tests of whole pipelines: WebRTC, Icecast.
+    gstreamer1.0-nice icecast2
 )
 
 if ! command -v cargo > /dev/null; then
@@ -16,7 +18,8 @@ fi
 
 if ! command -v apt-get > /dev/null || ! command -v dpkg-query > /dev/null; then
     echo "deps: this is not Debian, so nothing is installed. Needed are a C linker, make, pkg-config, and"
-    echo "deps: GStreamer 1.20 or newer: tools, headers (core and base), and the plugins base, good, bad and libav."
+    echo "deps: GStreamer 1.20 or newer: tools, headers (core and base), and the plugins base, good, bad, libav and"
+    echo "deps: nice. The tests need icecast2 (Icecast), too."
     exit 0
 fi
 

@@ -3,36 +3,12 @@
 
 mod common;
 
+use common::Directory;
 use gst::prelude::*;
 use gstwm::watermark::{Key, KeyError};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const PASSPHRASE: &str = "correct horse battery staple";
-
-/// A directory of its own, removed in the end.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new(name: &str) -> Self {
-        let directory = format!("gst-wm-{name}-{}", std::process::id());
-        let path = std::env::temp_dir().join(directory);
-        std::fs::create_dir_all(&path).unwrap();
-        Directory(path)
-    }
-
-    /// A file in it, and its path.
-    fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
-        let path = self.0.join(name);
-        std::fs::write(&path, contents).unwrap();
-        path
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// The errors and warnings of an element on its way to PAUSED and back, and whether it got there.
 fn start(name: &str, key_file: &Path) -> (bool, Vec<gst::Message>) {
@@ -144,10 +120,10 @@ fn a_file_without_a_key_says_what_to_do() {
         }
     };
     assert_told(
-        &directory.0.join("none.key"),
+        &directory.path().join("none.key"),
         ["cannot be read", "check the path"],
     );
-    assert_told(&directory.0, ["cannot be read", "name a file in it"]);
+    assert_told(directory.path(), ["cannot be read", "name a file in it"]);
     let give = "64 hex digits or a passphrase";
     for text in [
         "",

@@ -6,9 +6,10 @@ use std::error::Error;
 
 pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-/// Decodes a file, at a sample rate or at its own, and gives it to `take` piece by piece: interleaved samples, sample
-/// rate and channels.
+/// Decodes a file, at a sample rate or at its own, sends it through `elements`, and gives what comes out to `take` piece by
+/// piece: interleaved samples, sample rate and channels.
 pub fn listen(
+    elements: &str,
     path: &str,
     rate: Option<u32>,
     mut take: impl FnMut(&[f32], u32, usize) -> Result<()>,
@@ -16,7 +17,7 @@ pub fn listen(
     let rate = rate.map_or(String::new(), |rate| format!(",rate={rate}"));
     let pipeline = gst::parse::launch(&format!(
         "uridecodebin name=in ! audioconvert ! audioresample ! audio/x-raw,format=F32LE,layout=interleaved{rate} \
-         ! appsink name=out sync=false max-buffers=16"
+         ! {elements} ! appsink name=out sync=false max-buffers=16"
     ))?
     .downcast::<gst::Pipeline>()
     .map_err(|_| "the description is not that of a pipeline")?;

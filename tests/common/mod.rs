@@ -4,6 +4,7 @@
 // Every test file is a crate of its own and uses a part of this one only.
 #![allow(dead_code, unused_imports)]
 
+mod directory;
 pub mod drums;
 pub mod harness;
 mod random;
@@ -14,6 +15,7 @@ use gstwm::watermark::{
 };
 use std::sync::Once;
 
+pub use directory::Directory;
 pub use random::Random;
 
 /// 64 hex digits: a passphrase would take its time in every test.
