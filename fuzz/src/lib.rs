@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the fuzz targets share: formats, keys and sounds drawn from the bytes that the fuzzer makes.
 
+pub mod buffers;
+pub mod events;
+pub mod model;
+
 use arbitrary::Arbitrary;
 use gstwm::watermark::{Carrier, Embedder, EmbedderConfig, Key, Payload, RowClock};
 use std::sync::OnceLock;
