@@ -2,7 +2,7 @@
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo measure robustness unmarked payload-null test check clean
+.PHONY: help deps build demo measure robustness unmarked payload-null test leaks fuzz sanitize soak check clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)

@@ -4,7 +4,7 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use gst_plugin_wm_fuzz::{BASE, KEY, Rate, Sound, channels};
+use gst_plugin_wm_fuzz::{BASE, KEY, Rate, Sound, Steps, channels};
 use gstwm::watermark::format::CYCLE;
 use gstwm::watermark::{
     Carrier, Detection, DetectionState, Detector, DetectorConfig, Key, RowClock,
@@ -16,7 +16,8 @@ struct Case {
     rate: Rate,
     channels: u8,
     many_channels: bool,
-    noise: bool,
+    /// One in sixteen has the noise carrier, which takes much longer.
+    noise: u8,
     stream: bool,
     keys: u8,
     /// Settings that are checked only.
@@ -28,7 +29,7 @@ struct Case {
     interval: u8,
     /// Another detector takes pieces of these sizes.
     cuts: [u16; 2],
-    steps: Vec<Step>,
+    steps: Steps<Step>,
 }
 
 #[derive(Arbitrary, Debug)]
@@ -47,23 +48,28 @@ enum Step {
 const MOST_SAMPLES: usize = 80_000;
 
 impl Case {
+    fn noise(&self) -> bool {
+        self.noise % 16 == 1
+    }
+
     fn config(&self) -> DetectorConfig {
         DetectorConfig {
             sample_rate: self.rate.get(),
             channels: channels(self.channels, self.many_channels),
-            carrier: if self.noise {
+            carrier: if self.noise() {
                 Carrier::Noise
             } else {
                 Carrier::Programme
             },
-            row_clock: if self.stream || self.noise {
+            row_clock: if self.stream || self.noise() {
                 RowClock::Stream
             } else {
                 RowClock::Utc
             },
             clock_tolerance: f64::from(self.tolerance) / 100.0,
             false_alarms_per_hour: 10f64.powi(3 - i32::from(self.alarms % 16)),
-            max_speed_deviation: f64::from(self.speeds % 3) * 0.02,
+            // With noise, each speed takes half a second.
+            max_speed_deviation: f64::from(if self.noise() { 0 } else { self.speeds % 3 }) * 0.02,
             interval: 0.1 + f64::from(self.interval) / 100.0,
         }
     }
@@ -156,7 +162,7 @@ impl Twins {
         let detector = Detector::new(&config, &keys);
         let valid = (8_000..=192_000).contains(&config.sample_rate)
             && (1..=64).contains(&config.channels)
-            && (1..=if case.noise { 1 } else { 3 }).contains(&wanted);
+            && (1..=if case.noise() { 1 } else { 3 }).contains(&wanted);
         assert_eq!(detector.is_ok(), valid, "{config:?}");
         Some(Twins {
             detector: detector.ok()?,
@@ -167,7 +173,7 @@ impl Twins {
                 reports: Vec::new(),
                 frames: 0,
                 utc: config.row_clock == RowClock::Utc,
-                noise: case.noise,
+                noise: case.noise(),
             },
             interval: config.interval,
             config,
@@ -273,7 +279,7 @@ fuzz_target!(|case: Case| {
     };
     twins.reset(BASE);
     let mut left = MOST_SAMPLES / twins.config.channels;
-    for step in &case.steps {
+    for step in &case.steps.0 {
         twins.step(step, &mut left);
     }
 });

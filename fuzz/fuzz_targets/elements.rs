@@ -6,6 +6,7 @@
 
 use arbitrary::Arbitrary;
 use gst::glib::LogLevel;
+use gst_plugin_wm_fuzz::Steps;
 use gst_plugin_wm_fuzz::model::{Element, Step};
 use libfuzzer_sys::fuzz_target;
 use std::sync::Once;
@@ -13,7 +14,7 @@ use std::sync::Once;
 #[derive(Arbitrary, Debug)]
 struct Case {
     element: Element,
-    steps: Vec<Step>,
+    steps: Steps<Step>,
 }
 
 fn init() {
@@ -33,7 +34,7 @@ fn init() {
 fuzz_target!(|case: Case| {
     init();
     let mut model = case.element.model();
-    for step in &case.steps {
+    for step in &case.steps.0 {
         model.step(step);
     }
     model.end();

@@ -4,7 +4,7 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use gst_plugin_wm_fuzz::{Rate, Sound, channels};
+use gst_plugin_wm_fuzz::{Rate, Sound, Steps, channels};
 use gstwm::watermark::{Carrier, Embedder, EmbedderConfig, Key, Payload, RowClock};
 use libfuzzer_sys::fuzz_target;
 
@@ -20,7 +20,7 @@ struct Case {
     key: u8,
     /// The other embedder takes pieces of these sizes.
     cuts: [u16; 2],
-    steps: Vec<Step>,
+    steps: Steps<Step>,
 }
 
 #[derive(Arbitrary, Debug)]
@@ -142,7 +142,7 @@ fuzz_target!(|case: Case| {
     };
     let channels = twins.config.channels;
     let mut left = MOST_SAMPLES / channels;
-    for step in &case.steps {
+    for step in &case.steps.0 {
         match step {
             Step::Process(sound, frames) => {
                 let frames = usize::from(*frames).min(left);

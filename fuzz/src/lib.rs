@@ -5,7 +5,7 @@ pub mod buffers;
 pub mod events;
 pub mod model;
 
-use arbitrary::Arbitrary;
+use arbitrary::{Arbitrary, Unstructured};
 use gstwm::watermark::{Carrier, Embedder, EmbedderConfig, Key, Payload, RowClock};
 use std::sync::OnceLock;
 
@@ -17,6 +17,23 @@ pub const KEY: [u8; 32] = [7; 32];
 
 /// What the marked programme says.
 pub const PAYLOAD: Payload = Payload([0, 0xc0, 0xff, 0xee]);
+
+/// Steps for as many bytes as there are. (A vector would toss a coin after each step, and mostly end at once.)
+#[derive(Debug)]
+pub struct Steps<T>(pub Vec<T>);
+
+/// Steps of a case at most.
+const MOST_STEPS: usize = 60;
+
+impl<'a, T: Arbitrary<'a>> Arbitrary<'a> for Steps<T> {
+    fn arbitrary(bytes: &mut Unstructured<'a>) -> arbitrary::Result<Self> {
+        let mut steps = Vec::new();
+        while !bytes.is_empty() && steps.len() < MOST_STEPS {
+            steps.push(bytes.arbitrary()?);
+        }
+        Ok(Steps(steps))
+    }
+}
 
 /// A sample rate: often one that audio has, now and then any number.
 #[derive(Arbitrary, Debug, Clone, Copy)]
