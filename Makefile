@@ -2,7 +2,8 @@
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo measure robustness unmarked payload-null load test check clean
+.PHONY: help deps build demo measure robustness unmarked payload-null load bench instructions test leaks fuzz sanitize soak \
+	check clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
@@ -34,6 +35,14 @@ payload-null: deps ## try to read payloads where there are none on recordings (F
 load: deps ## run many detectors at once in real time (DETECTORS=100, SECONDS=60, MARKED=1, FILES=one), tell what it costs
 	cargo run --release --example many_detectors -- --detectors $(or $(DETECTORS),100) \
 		--seconds $(or $(SECONDS),60) $(if $(MARKED),--marked) $(FILES)
+
+bench: build ## measure speed and size: a table, and the time that each stage takes
+	cargo build --release --manifest-path benches/Cargo.toml --target-dir $(TARGET)/benches
+	$(TARGET)/benches/release/table $(TARGET)/release/libgstwm.so
+	cargo bench --manifest-path benches/Cargo.toml --target-dir $(TARGET)/benches --bench stages -- --quick
+
+instructions: deps ## count the instructions of each stage with callgrind; fails if one grew by 3 % since the last time
+	@scripts/instructions.sh $(TARGET)/benches
 
 # GStreamer writes its list of plugins first, so that a warning of someone else's plugin cannot stop a test.
 test: export GST_REGISTRY := $(TARGET)/test-registry.bin

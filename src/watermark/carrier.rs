@@ -386,7 +386,8 @@ impl CarrierStage {
         for (i, sample) in self.noise_frame.iter_mut().enumerate() {
             *sample = self.noise_block[(at as usize + i) % delay];
         }
-        let block = self.clock(at) / NOISE_BLOCK_NANOSECONDS;
+        // The signs repeat after so many blocks; without that, the product would overflow late in stream time.
+        let block = self.clock(at) / NOISE_BLOCK_NANOSECONDS % ROWS as u64;
         let signs = self.modulation.plain(block * ROW_NANOSECONDS);
         self.levels.amplitudes(0.0, 1.0, &mut self.amplitude);
         let frame = self.forward.transform(&self.noise_frame);

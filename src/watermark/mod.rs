@@ -6,6 +6,8 @@
 //! [`Detector`]. Both are streaming: `new` checks the settings and allocates, `process` and `push` neither allocate nor panic, whatever the samples are and
 //! however they are cut into pieces.
 
+#![forbid(unsafe_code)]
+
 mod alignment;
 mod bound;
 mod candidate;
