@@ -167,7 +167,7 @@ impl Programme {
 /// A recording at the rate and with the channels of the programme.
 fn clip(path: &str) -> Result<(String, Vec<f32>)> {
     let mut samples = Vec::new();
-    listen(path, Some(RATE), |audio, _, channels| {
+    listen("identity", path, Some(RATE), |audio, _, channels| {
         for frame in audio.chunks_exact(channels) {
             samples.extend([frame[0], frame[channels - 1]]);
         }
