@@ -50,6 +50,19 @@ test: deps ## run all tests
 	gst-inspect-1.0 > /dev/null
 	G_DEBUG=fatal_warnings cargo test --workspace
 
+leaks: deps ## look for objects that outlive their pipeline, with GStreamer's own tracer (one of the tests)
+	cargo test --test leaks
+
+fuzz: deps ## feed embedder, detector, parsers, decoder and elements with anything (SECONDS=1800, side by side)
+	@scripts/fuzz.sh $(or $(SECONDS),1800) $(TARGET)/fuzz
+
+sanitize: deps ## run the tests of the core with AddressSanitizer
+	@scripts/sanitize.sh $(TARGET)/sanitize
+
+soak: deps ## mark and detect a day of audio as fast as it goes (HOURS=24, FILES=...), tell memory, losses and time
+	cargo build --release --example soak
+	@scripts/soak.sh $(TARGET)/release/examples/soak $(or $(HOURS),24) $(FILES)
+
 check: deps ## check formatting and lints
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
