@@ -3,7 +3,8 @@
 
 mod common;
 
-use common::{embedder_config, key, recording};
+use common::{KEY, embedder_config, key, recording};
+use gst::prelude::*;
 use gstwm::watermark::{Carrier, Embedder, EmbedderConfig};
 
 /// The mark of two seconds from `start` on, with the noise carrier.
@@ -29,4 +30,33 @@ fn the_noise_carrier_goes_on_however_late_it_is_in_stream_time() {
     let late = u64::MAX / CYCLE - 1;
     assert!(noise_mark(late * CYCLE) == mark);
     assert_eq!(noise_mark(u64::MAX).len(), mark.len());
+}
+
+#[test]
+fn caps_that_are_refused_do_not_end_an_element() {
+    common::init();
+    for name in ["wmembed", "wmdetect"] {
+        let element = gst::ElementFactory::make(name)
+            .property("key", KEY)
+            .build()
+            .unwrap();
+        let bus = gst::Bus::new();
+        element.set_bus(Some(&bus));
+        let mut harness = gst_check::Harness::with_element(&element, Some("sink"), Some("src"));
+        let caps = "audio/x-raw,format=F32LE,rate=8000,channels=1,layout=interleaved";
+        harness.set_src_caps_str(caps);
+        let incomplete = gst::Caps::builder("audio/x-raw").field("rate", 8_000);
+        harness.push_event(gst::event::Caps::new(&incomplete.build()));
+        harness.push_event(gst::event::FlushStop::new(true));
+        let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+        harness.push_event(gst::event::Segment::new(&segment));
+        let _ = harness.push(gst::Buffer::from_slice([0u8; 4000]));
+        // What comes in the right format afterwards is taken.
+        harness.set_src_caps_str(caps);
+        let buffer = gst::Buffer::from_slice([0u8; 4000]);
+        assert_eq!(harness.push(buffer), Ok(gst::FlowSuccess::Ok), "{name}");
+        let errors = [gst::MessageType::Error];
+        assert!(bus.pop_filtered(&errors).is_none(), "{name}");
+        element.set_bus(None);
+    }
 }

@@ -109,7 +109,7 @@ impl Upstream {
                 Seek::new(rate, flags, set, start.get(), none, gst::ClockTime::ZERO)
             }
             Upstream::Qos(proportion, diff, at) => {
-                Qos::builder(gst::QOSType::Underflow, proportion, diff)
+                Qos::builder(gst::QOSType::Underflow, proportion, diff.max(0))
                     .timestamp(at.get())
                     .build()
             }

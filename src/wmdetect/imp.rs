@@ -140,6 +140,35 @@ impl WmDetect {
         }
     }
 
+    /// Takes a buffer, which stays as it is.
+    fn listen(&self, buffer: &gst::BufferRef) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let segment = self.obj().segment();
+        if segment.rate() < 0.0 {
+            return Ok(gst::FlowSuccess::Ok);
+        }
+        let segment = segment.downcast::<gst::ClockTime>().ok();
+        let clipped = self.unclipped.clipped(buffer);
+        let position = self
+            .utc
+            .position(&*self.obj(), buffer, clipped, segment.as_ref())
+            .unwrap_or_else(|| Position::by_stream_time(None));
+        let interval = lock(&self.settings).interval;
+        let result = self.with_stream(|stream, reports| {
+            stream.set_interval(interval);
+            let result = stream.push(buffer, segment, position, reports);
+            self.utc.count(stream.position_after());
+            result
+        });
+        match result {
+            Some(Ok(())) => Ok(gst::FlowSuccess::Ok),
+            Some(Err(message)) => {
+                self.post_error_message(message);
+                Err(gst::FlowError::Error)
+            }
+            None => Err(gst::FlowError::NotNegotiated),
+        }
+    }
+
     /// Ends the run if this is not the stream that was there before.
     fn start_stream(&self, id: &str) {
         let same = {
@@ -274,35 +303,19 @@ impl BaseTransformImpl for WmDetect {
         self.parent_submit_input_buffer(is_discont, buffer)
     }
 
+    fn transform_ip(
+        &self,
+        buffer: &mut gst::BufferRef,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        // The base class is not in passthrough after caps that were refused.
+        self.listen(buffer)
+    }
+
     fn transform_ip_passthrough(
         &self,
         buffer: &gst::Buffer,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let segment = self.obj().segment();
-        if segment.rate() < 0.0 {
-            return Ok(gst::FlowSuccess::Ok);
-        }
-        let segment = segment.downcast::<gst::ClockTime>().ok();
-        let clipped = self.unclipped.clipped(buffer);
-        let position = self
-            .utc
-            .position(&*self.obj(), buffer, clipped, segment.as_ref())
-            .unwrap_or_else(|| Position::by_stream_time(None));
-        let interval = lock(&self.settings).interval;
-        let result = self.with_stream(|stream, reports| {
-            stream.set_interval(interval);
-            let result = stream.push(buffer, segment, position, reports);
-            self.utc.count(stream.position_after());
-            result
-        });
-        match result {
-            Some(Ok(())) => Ok(gst::FlowSuccess::Ok),
-            Some(Err(message)) => {
-                self.post_error_message(message);
-                Err(gst::FlowError::Error)
-            }
-            None => Err(gst::FlowError::NotNegotiated),
-        }
+        self.listen(buffer)
     }
 
     fn sink_event(&self, event: gst::Event) -> bool {
