@@ -227,30 +227,31 @@ impl WithSimd for Fade<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> i16 {
-        let mut highest = [i16::MIN; PIECE];
-        let (values, rest) = self.values.as_chunks_mut::<PIECE>();
-        let (new, new_rest) = self.new.as_chunks::<PIECE>();
-        for (values, new) in values.iter_mut().zip(new) {
-            fade(values, new, self.factors, &mut highest);
+        let mut highest = [i16::MIN; LANES];
+        let values = self.values.as_chunks_mut::<LANES>().0;
+        for (values, new) in values.iter_mut().zip(self.new.as_chunks::<LANES>().0) {
+            highest = fade(values, new, self.factors, highest);
         }
-        fade(rest, new_rest, self.factors, &mut highest);
         highest.into_iter().fold(i16::MIN, i16::max)
     }
 }
 
-/// Hypotheses that are taken at once.
-const PIECE: usize = 4 * LANES;
-
 #[inline(always)]
-fn fade(values: &mut [i16], new: &[i16], factors: Factors, highest: &mut [i16; PIECE]) {
+fn fade(
+    values: &mut [i16; LANES],
+    new: &[i16; LANES],
+    factors: Factors,
+    mut highest: [i16; LANES],
+) -> [i16; LANES] {
     let Factors { whole, part, adds } = factors;
-    for ((value, new), highest) in values.iter_mut().zip(new).zip(highest) {
-        let stays = (*value & whole).wrapping_add(times(*value, part));
+    for i in 0..LANES {
+        let stays = (values[i] & whole).wrapping_add(times(values[i], part));
         // Both products are rounded down, so that together they are too low by one on average.
-        let sum = stays.wrapping_add(1).saturating_add(times(*new, adds));
-        *value = sum;
-        *highest = (*highest).max(sum);
+        let sum = stays.wrapping_add(1).saturating_add(times(new[i], adds));
+        values[i] = sum;
+        highest[i] = highest[i].max(sum);
     }
+    highest
 }
 
 /// A product in units of [`ONE`], rounded down.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Chip correlations times the signs of all rows: the product of a sign matrix and a vector, many times over.
 //!
-//! Signs are only +1 and -1, so eight chips have 256 possible sums. These are made once for each eight of the 198 chips,
-//! and what is left for each row is to look up 26 of them and add. That is the method of the Four Russians
+//! Signs are only +1 and -1, so seven chips have 128 possible sums. These are made once for each seven of the 198 chips,
+//! and what is left for each row is to look up 30 of them and add. That is the method of the Four Russians
 //! (Arlazarov, Dinic, Kronrod and Faradzhev 1970), and several times faster than to multiply.
 //!
 //! The even chips come first. What is added up then is the product with the pilots alone, in case that the odd ones
@@ -15,13 +15,14 @@ use pulp::{Arch, Simd, WithSimd};
 
 /// Vectors of chip correlations that are multiplied in one pass over the signs.
 const PASS: usize = 16;
-/// Chips that are looked up together, and how many sums they have.
-const GROUP: usize = 8;
-const PATTERNS: usize = 1 << GROUP;
-/// Groups whose sums are made together.
-const GROUPS_AT_ONCE: usize = 7;
+/// Chips that are looked up together.
+const GROUP: usize = 7;
+/// Room for the sums of a group: as many as a byte tells apart, of which the first 128 are used.
+const PATTERNS: usize = 1 << u8::BITS;
+/// Groups whose sums are made together: 20 KiB, so that they stay in the first-level cache.
+const GROUPS_AT_ONCE: usize = 5;
 /// Batches of groups that the even chips fill, and the odd ones as many; what the last has too many of, stays empty.
-const HALF: usize = 2;
+const HALF: usize = 3;
 const BATCHES: usize = 2 * HALF;
 const PLACES: usize = BATCHES * GROUPS_AT_ONCE * GROUP;
 const _: () = assert!(CHIPS <= PLACES && CHIPS.is_multiple_of(2));

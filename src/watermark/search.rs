@@ -49,7 +49,7 @@ pub struct Search {
     slots: u64,
     /// Speed `v` and alignment `a` at `v * SLOTS_PER_ROW + a`. Chips and products are in the same order.
     alignments: Vec<Alignment>,
-    /// In that order, first with all chips for pilots and then with the even ones.
+    /// See [`Search::at`].
     evidence: Vec<Evidence>,
     /// One of them with its row under way, and the chips of rows under way.
     trial: Evidence,
@@ -182,7 +182,8 @@ impl Search {
         let chips = history.latest().at(i / SLOTS_PER_ROW);
         for pilots in Pilots::BOTH {
             self.turn(i, pilots, row);
-            let evidence = &mut self.evidence[pilots as usize * self.alignments.len() + i];
+            let at = self.at(i, pilots);
+            let evidence = &mut self.evidence[at];
             let new = new_row(&self.turned, chips, pilots);
             evidence.add(self.arch, new);
             if self.slots >= FEWEST_SLOTS {
@@ -192,6 +193,14 @@ impl Search {
                 self.highest = self.highest.max(highest);
             }
         }
+    }
+
+    /// Where the evidence of speed and alignment `i` is: what is wanted with one slot lies side by side, because it comes
+    /// from memory that no near cache holds.
+    fn at(&self, i: usize, pilots: Pilots) -> usize {
+        let (speed, alignment) = (i / SLOTS_PER_ROW, i % SLOTS_PER_ROW);
+        let speeds = self.alignments.len() / SLOTS_PER_ROW;
+        (alignment * speeds + speed) * Pilots::BOTH.len() + pilots as usize
     }
 
     /// Turns the latest products at speed and alignment `i`, whose row is `row`.
@@ -216,7 +225,7 @@ impl Search {
         history: &RowHistory,
     ) -> Scores {
         let evidence = match under_way {
-            None => &self.evidence[pilots as usize * self.alignments.len() + i],
+            None => &self.evidence[self.at(i, pilots)],
             Some(_) => &self.trial,
         };
         let speed = i / SLOTS_PER_ROW;
@@ -317,7 +326,7 @@ impl Search {
         };
         self.turn(i, pilots, row);
         let chips = self.under_way.at(i / SLOTS_PER_ROW);
-        let evidence = &self.evidence[pilots as usize * self.alignments.len() + i];
+        let evidence = &self.evidence[self.at(i, pilots)];
         self.trial.copy_from(evidence);
         let new = new_row(&self.turned, chips, pilots);
         self.trial.add(self.arch, new);
@@ -375,7 +384,7 @@ impl Search {
         let i = speed * SLOTS_PER_ROW + alignment;
         let alignment = &self.alignments[i];
         let signs = &self.rows.matrix;
-        let (sum, sum_energy) = self.evidence[pilots as usize * self.alignments.len() + i].faded(o);
+        let (sum, sum_energy) = self.evidence[self.at(i, pilots)].faded(o);
         if alignment.under_way() > 0 {
             // A row that is not there yet takes the place of the latest.
             let silent = (0, RoundedRow::SILENCE);
