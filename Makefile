@@ -2,7 +2,7 @@
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo measure robustness unmarked payload-null load bench instructions test leaks fuzz sanitize soak \
+.PHONY: help deps build demo measure robustness unmarked payload-null load bench growth instructions test leaks fuzz sanitize soak \
 	check clean
 
 help: ## show this list
@@ -40,6 +40,10 @@ bench: build ## measure speed and size: a table, and the time that each stage ta
 	cargo build --release --manifest-path benches/Cargo.toml --target-dir $(TARGET)/benches
 	$(TARGET)/benches/release/table $(TARGET)/release/libgstwm.so
 	cargo bench --manifest-path benches/Cargo.toml --target-dir $(TARGET)/benches --bench stages -- --quick
+
+growth: build ## measure how the work grows with channels, sample rate, keys, speeds and time
+	cargo build --release --manifest-path benches/Cargo.toml --target-dir $(TARGET)/benches
+	$(TARGET)/benches/release/table growth
 
 instructions: deps ## count the instructions of each stage with callgrind; fails if one grew by 3 % since the last time
 	@scripts/instructions.sh $(TARGET)/benches
