@@ -190,6 +190,8 @@ pub struct Model {
     pure: bool,
     /// Something failed: nothing is promised up to the next start.
     unsure: bool,
+    /// Caps were refused: nothing but a flush arrives before others are taken.
+    blocked: bool,
     /// Where the latest output buffer ended.
     end: Option<gst::ClockTime>,
 }
@@ -213,6 +215,7 @@ impl Model {
             output: Vec::new(),
             pure: true,
             unsure: false,
+            blocked: false,
             end: None,
         };
         model
@@ -303,9 +306,16 @@ impl Model {
     }
 
     fn set_segment(&mut self, segment: gst::Segment) {
-        self.harness.push_event(Segment::event(&segment));
+        let event = Segment::event(&segment);
+        let number = event.seqnum();
+        self.harness.push_event(event);
         self.take_output();
-        if self.arrived().1.as_ref() == Some(&segment) {
+        let pad = self
+            .element
+            .static_pad("sink")
+            .expect("every filter has it");
+        let arrived = pad.sticky_event::<gst::event::Segment>(0);
+        if arrived.is_some_and(|arrived| arrived.seqnum() == number) {
             self.segment = Some(segment);
             self.all_is_out();
         }
@@ -317,7 +327,8 @@ impl Model {
         let same = self.caps.as_ref() == Some(&caps);
         self.harness.push_event(gst::event::Caps::new(&caps));
         self.take_output();
-        if !same && self.arrived().0.as_ref() == Some(&caps) {
+        self.blocked = self.arrived().0.as_ref() != Some(&caps);
+        if !same && !self.blocked {
             self.take_caps(Some(caps));
             self.all_is_out();
         }
@@ -399,7 +410,7 @@ impl Model {
             let end = buffer
                 .pts()
                 .zip(buffer.duration())
-                .map(|(pts, duration)| pts + duration);
+                .and_then(|(pts, duration)| pts.checked_add(duration));
             self.end = end.filter(|_| !backwards);
         }
         while self.harness.try_pull_event().is_some() {}
@@ -413,6 +424,10 @@ impl Model {
 
     /// At a moment when nothing may be held back: as much has come out as went in.
     fn all_is_out(&mut self) {
+        if self.blocked {
+            self.unsure = true;
+            return;
+        }
         if !self.unsure {
             assert_eq!(self.output.len(), self.input.len(), "bytes out, bytes in");
             assert!(
