@@ -218,9 +218,10 @@ fn watch(pad: &gst::Pad, outcome: &Arc<Mutex<Outcome>>) {
 /// What the detector said about the mark.
 #[derive(Default)]
 struct Reports {
-    found: u64,
-    present: u64,
+    /// Where the mark began, and where it ended.
+    found: Vec<gst::ClockTime>,
     lost: Vec<gst::ClockTime>,
+    present: u64,
 }
 
 impl Reports {
@@ -231,12 +232,12 @@ impl Reports {
         let Some(report) = message.structure().filter(|s| s.name() == "wmdetect") else {
             return Ok(());
         };
+        let start = gst::ClockTime::from_nseconds(report.get("timestamp")?);
         match report.get::<&str>("state")? {
-            "found" => self.found += 1,
-            "lost" => {
-                let end = report.get::<u64>("timestamp")? + report.get::<u64>("duration")?;
-                self.lost.push(gst::ClockTime::from_nseconds(end));
-            }
+            "found" => self.found.push(start),
+            "lost" => self
+                .lost
+                .push(start + gst::ClockTime::from_nseconds(report.get("duration")?)),
             _ => self.present += 1,
         }
         Ok(())
@@ -339,7 +340,12 @@ fn tell(
     for lost in &reports.lost {
         let (place, explained) = programme.about(*lost);
         unexplained += u64::from(!explained);
-        println!("lost at {place}{}", if explained { "" } else { " (FALSE)" });
+        let again = reports.found.iter().find(|found| *found > lost);
+        let again = again.map_or("not found again".to_owned(), |found| {
+            format!("found again after {:.1} s", (*found - *lost).seconds_f64())
+        });
+        let falsely = if explained { "" } else { " (FALSE)" };
+        println!("lost at {place}, {again}{falsely}");
     }
     let hours = programme.frames as f64 / f64::from(RATE) / 3600.0;
     println!("{hours:.2} h in {} pieces", programme.played.n);
@@ -347,19 +353,14 @@ fn tell(
     println!("timestamps that are not exact: {}", outcome.wrong_times);
     let [start, middle, end] = memories;
     println!("memory: {start:.1} MB at the start, {middle:.1} in the middle, {end:.1} at the end");
-    let Reports {
-        found,
-        present,
-        lost,
-    } = reports;
-    let lost = lost.len();
+    let (found, present, lost) = (reports.found.len(), reports.present, reports.lost.len());
     println!(
         "found {found} times, present {present} times, lost {lost} times, {unexplained} of them falsely"
     );
     let marks = if arguments.unmarked {
-        *found == 0
+        found == 0
     } else {
-        *found > 0 && unexplained == 0
+        found > 0 && unexplained == 0
     };
     let exact = outcome.frames == programme.frames && outcome.wrong_times == 0;
     marks && exact && end - middle < SLACK

@@ -7,6 +7,8 @@ shift 2
 data=$(dirname "$0")/../tests/data
 [ $# -gt 0 ] || set -- "$data/music.flac" "$data/speech.flac"
 
-"$program" --hours "$hours" "$@"
+failed=0
+"$program" --hours "$hours" "$@" || failed=1
 echo "without a mark:"
-"$program" --unmarked --hours "$(awk "BEGIN { print $hours / 4 }")" "$@"
+"$program" --unmarked --hours "$(awk "BEGIN { print $hours / 4 }")" "$@" || failed=1
+exit $failed
