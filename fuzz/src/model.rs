@@ -316,8 +316,22 @@ impl Model {
             .expect("every filter has it");
         let arrived = pad.sticky_event::<gst::event::Segment>(0);
         if arrived.is_some_and(|arrived| arrived.seqnum() == number) {
+            // One that says the same as before ends nothing.
+            let place = |segment: &gst::Segment| {
+                let rates = (segment.format(), segment.rate(), segment.applied_rate());
+                (
+                    rates,
+                    segment.start(),
+                    segment.base(),
+                    segment.offset(),
+                    segment.time(),
+                )
+            };
+            let ends = self.segment.as_ref().map(place) != Some(place(&segment));
             self.segment = Some(segment);
-            self.all_is_out();
+            if ends {
+                self.all_is_out();
+            }
         }
         self.follow();
     }
