@@ -337,12 +337,15 @@ fn tell(
     memories: [f64; 3],
 ) -> bool {
     let mut unexplained = 0;
-    for lost in &reports.lost {
+    for (i, lost) in reports.lost.iter().enumerate() {
         let (place, explained) = programme.about(*lost);
         unexplained += u64::from(!explained);
-        let again = reports.found.iter().find(|found| *found > lost);
+        // Each loss follows what was found, so the next one to be found has the next number. It may begin a little earlier
+        // than the end of what was lost.
+        let again = reports.found.get(i + 1);
         let again = again.map_or("not found again".to_owned(), |found| {
-            format!("found again after {:.1} s", (*found - *lost).seconds_f64())
+            let seconds = found.seconds_f64() - lost.seconds_f64();
+            format!("found again after {seconds:.1} s")
         });
         let falsely = if explained { "" } else { " (FALSE)" };
         println!("lost at {place}, {again}{falsely}");
