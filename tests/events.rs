@@ -9,6 +9,18 @@ use gst::prelude::*;
 use gst_audio::AudioFormat;
 use std::sync::{Arc, Mutex};
 
+/// All of `bytes` comes out, without a hole from `start` on.
+fn assert_all_left(
+    harness: &mut gst_check::Harness,
+    info: &gst_audio::AudioInfo,
+    bytes: &[u8],
+    start: gst::ClockTime,
+) {
+    let buffers = pull_all(harness);
+    assert_eq!(bytes_of(&buffers).len(), bytes.len());
+    assert_continuous(&buffers, info, Some(start));
+}
+
 /// Pushes half a second, then the event; what was held must be out before the event.
 fn assert_drained_by(event: gst::Event) {
     let info = info(AudioFormat::S16le, 16_000, 1);
@@ -16,16 +28,12 @@ fn assert_drained_by(event: gst::Event) {
     let bytes = noise(&info, 8_000, 4);
     push(&mut harness, &info, &bytes, Some(gst::ClockTime::ZERO));
     assert!(harness.push_event(event));
-    let buffers = pull_all(&mut harness);
-    assert_eq!(bytes_of(&buffers).len(), bytes.len());
-    assert_continuous(&buffers, &info, Some(gst::ClockTime::ZERO));
+    assert_all_left(&mut harness, &info, &bytes, gst::ClockTime::ZERO);
     // What comes next starts afresh, with its own time.
     let start = gst::ClockTime::from_seconds(5);
     push(&mut harness, &info, &bytes, Some(start));
     harness.push_event(gst::event::Eos::new());
-    let buffers = pull_all(&mut harness);
-    assert_eq!(bytes_of(&buffers).len(), bytes.len());
-    assert_continuous(&buffers, &info, Some(start));
+    assert_all_left(&mut harness, &info, &bytes, start);
 }
 
 #[test]
@@ -52,9 +60,7 @@ fn held_audio_leaves_with_the_old_caps() {
     harness.set_src_caps(new.to_caps().unwrap());
     let caps = harness.sinkpad().unwrap().current_caps().unwrap();
     assert!(caps.is_strictly_equal(&new.to_caps().unwrap()));
-    let buffers = pull_all(&mut harness);
-    assert_eq!(bytes_of(&buffers).len(), bytes.len());
-    assert_continuous(&buffers, &old, Some(gst::ClockTime::ZERO));
+    assert_all_left(&mut harness, &old, &bytes, gst::ClockTime::ZERO);
 
     let bytes = noise(&new, 24_000, 6);
     push(
@@ -64,9 +70,7 @@ fn held_audio_leaves_with_the_old_caps() {
         Some(gst::ClockTime::from_seconds(1)),
     );
     harness.push_event(gst::event::Eos::new());
-    let buffers = pull_all(&mut harness);
-    assert_eq!(bytes_of(&buffers).len(), bytes.len());
-    assert_continuous(&buffers, &new, Some(gst::ClockTime::from_seconds(1)));
+    assert_all_left(&mut harness, &new, &bytes, gst::ClockTime::from_seconds(1));
 }
 
 #[test]
@@ -89,9 +93,7 @@ fn a_flush_clears_what_is_held() {
     let start = gst::ClockTime::from_seconds(9);
     push(&mut harness, &info, &bytes, Some(start));
     harness.push_event(gst::event::Eos::new());
-    let buffers = pull_all(&mut harness);
-    assert_eq!(bytes_of(&buffers).len(), bytes.len());
-    assert_continuous(&buffers, &info, Some(start));
+    assert_all_left(&mut harness, &info, &bytes, start);
 }
 
 #[test]
@@ -102,9 +104,7 @@ fn less_audio_than_the_latency_comes_out_whole() {
         let bytes = noise(&info, frames, 9);
         push(&mut harness, &info, &bytes, Some(gst::ClockTime::ZERO));
         harness.push_event(gst::event::Eos::new());
-        let buffers = pull_all(&mut harness);
-        assert_eq!(bytes_of(&buffers).len(), bytes.len());
-        assert_continuous(&buffers, &info, Some(gst::ClockTime::ZERO));
+        assert_all_left(&mut harness, &info, &bytes, gst::ClockTime::ZERO);
     }
 }
 

@@ -8,22 +8,21 @@ use common::harness::*;
 use gst::prelude::*;
 use std::sync::Mutex;
 
+/// A pipeline whose sink is called `sink`.
+fn with_sink(description: &str) -> (gst::Pipeline, gst_app::AppSink) {
+    common::init();
+    let pipeline = common::pipeline(description);
+    let sink = pipeline.by_name("sink").unwrap().downcast().unwrap();
+    (pipeline, sink)
+}
+
 #[test]
 fn pipelines_start_run_and_stop_twenty_times() {
-    common::init();
-    let pipeline = gst::parse::launch(&format!(
+    let (pipeline, sink) = with_sink(&format!(
         "audiotestsrc num-buffers=50 samplesperbuffer=1000 wave=pink-noise \
          ! audio/x-raw,format=S16LE,rate=44100,channels=2 ! wmembed name=embed key={KEY} \
          ! wmdetect key={KEY} ! appsink name=sink sync=false"
-    ))
-    .unwrap()
-    .downcast::<gst::Pipeline>()
-    .unwrap();
-    let sink = pipeline
-        .by_name("sink")
-        .unwrap()
-        .downcast::<gst_app::AppSink>()
-        .unwrap();
+    ));
     for _ in 0..20 {
         pipeline.set_state(gst::State::Playing).unwrap();
         let mut frames = 0;
@@ -55,19 +54,10 @@ fn play(
 
 #[test]
 fn after_a_seek_there_is_what_was_asked_for() {
-    common::init();
-    let pipeline = gst::parse::launch(&format!(
+    let (pipeline, sink) = with_sink(&format!(
         "audiotestsrc ! audio/x-raw,format=S16LE,rate=48000,channels=1 ! wmembed key={KEY} \
          ! wmdetect key={KEY} ! appsink name=sink sync=false max-buffers=1"
-    ))
-    .unwrap()
-    .downcast::<gst::Pipeline>()
-    .unwrap();
-    let sink = pipeline
-        .by_name("sink")
-        .unwrap()
-        .downcast::<gst_app::AppSink>()
-        .unwrap();
+    ));
     // What a property or a query does from within a bus handler must not meet a lock.
     pipeline.bus().unwrap().set_sync_handler(|_, message| {
         if let Some(element) = message.src().and_then(|s| s.downcast_ref::<gst::Element>()) {

@@ -2,7 +2,7 @@
 //! Instructions of each stage, counted by callgrind: the same on a busy machine, so a change of 3 % shows. `make
 //! instructions` compares with the run before and fails if one grew by more.
 
-use gst_plugin_wm_benches::{PIECE, detect, detector, embed, embedder, keys, programme};
+use gst_plugin_wm_benches::{PIECE, detect, detector, embed, embedder, programme, sign_matrix};
 use gstwm::watermark::stages::*;
 use gstwm::watermark::{Detector, Embedder};
 use gungraun::{
@@ -52,16 +52,9 @@ fn rows((mut history, chips): (RowHistory, Vec<f32>)) -> u64 {
 }
 
 fn matrix() -> (SignMatrix, RoundedRows, Products) {
-    let mut signs = keys(1)[0].signs();
-    let mut matrix = SignMatrix::new(ROWS);
-    for row in 0..ROWS as u64 {
-        let mut of_row = [0.0; CHIPS];
-        signs.row(row, &mut of_row);
-        matrix.load(row, &of_row);
-    }
     let mut rows = RoundedRows::new(SPEEDS);
     rows.round(Arch::new(), &chips());
-    (matrix, rows, Products::new(SPEEDS, ROWS))
+    (sign_matrix(), rows, Products::new(SPEEDS, ROWS))
 }
 
 #[library_benchmark]

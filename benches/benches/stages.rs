@@ -2,7 +2,7 @@
 //! Time that each stage takes, and the whole: `cargo bench --bench stages`.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use gst_plugin_wm_benches::{PIECE, detect, detector, embed, embedder, keys, programme};
+use gst_plugin_wm_benches::{PIECE, detect, detector, embed, embedder, programme, sign_matrix};
 use gstwm::watermark::stages::*;
 use pulp::Arch;
 use realfft::RealFftPlanner;
@@ -64,13 +64,7 @@ fn search(criterion: &mut Criterion) {
     criterion.bench_function("row of a slot at 11 speeds", |bench| {
         bench.iter(|| history.push(black_box(&chips)))
     });
-    let mut signs = keys(1)[0].signs();
-    let mut matrix = SignMatrix::new(ROWS);
-    for row in 0..ROWS as u64 {
-        let mut of_row = [0.0; CHIPS];
-        signs.row(row, &mut of_row);
-        matrix.load(row, &of_row);
-    }
+    let mut matrix = sign_matrix();
     let mut products = Products::new(SPEEDS, ROWS);
     criterion.bench_function("products of a row with 1024 rows at 11 speeds", |bench| {
         bench.iter(|| matrix.multiply(arch, black_box(history.latest().chips()), &mut products))

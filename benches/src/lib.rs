@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the measurements have in common: programme that is the same everywhere, and detectors and embedders for it.
 
+use gstwm::watermark::stages::{CHIPS, ROWS, SignMatrix};
 use gstwm::watermark::{
     Carrier, Detection, Detector, DetectorConfig, Embedder, EmbedderConfig, Key, RowClock,
 };
@@ -36,6 +37,18 @@ pub fn keys(count: usize) -> Vec<Key> {
     (0..count)
         .map(|key| Key::from_bytes([key as u8; 32]))
         .collect()
+}
+
+/// The signs of all rows of a key.
+pub fn sign_matrix() -> SignMatrix {
+    let mut signs = keys(1)[0].signs();
+    let mut matrix = SignMatrix::new(ROWS);
+    for row in 0..ROWS as u64 {
+        let mut of_row = [0.0; CHIPS];
+        signs.row(row, &mut of_row);
+        matrix.load(row, &of_row);
+    }
+    matrix
 }
 
 /// An embedder with the element's defaults.

@@ -5,7 +5,7 @@ use super::alignment::Alignment;
 use super::candidate::Pilots;
 use super::products::SignMatrix;
 use super::row_history::{RoundedRow, RowHistory};
-use super::windows::{CUT, CUT_WINDOWS, KEPT, ROWS_KEPT, score};
+use super::windows::{CUT, CUT_WINDOWS, ROWS_KEPT, score};
 
 /// A row: its local number and its chips.
 pub type Row<'a> = (i64, RoundedRow<'a>);
@@ -28,26 +28,6 @@ impl<'a> LatestRows<'a> {
         LatestRows(std::array::from_fn(|_| rows.next().flatten()))
     }
 
-    /// What the rows before the latest have for hypothesis `o`, and their energies.
-    pub fn before(
-        &self,
-        signs: &SignMatrix,
-        o: usize,
-        pilots: Pilots,
-    ) -> ([f32; KEPT], [f32; KEPT]) {
-        let sums = self.sums(signs, o, pilots);
-        let energies = self.energies(pilots);
-        (
-            std::array::from_fn(|age| sums[age + 1]),
-            std::array::from_fn(|age| energies[age + 1]),
-        )
-    }
-
-    /// The latest row.
-    pub fn latest(&self, signs: &SignMatrix, o: usize, pilots: Pilots) -> (f32, f32) {
-        (self.sums(signs, o, pilots)[0], self.energies(pilots)[0])
-    }
-
     /// Scores of hypothesis `o`.
     pub fn scores(&self, signs: &SignMatrix, o: usize, pilots: Pilots) -> [f32; CUT] {
         let (sums, energies) = (self.sums(signs, o, pilots), self.energies(pilots));
@@ -57,7 +37,8 @@ impl<'a> LatestRows<'a> {
         })
     }
 
-    fn sums(&self, signs: &SignMatrix, o: usize, pilots: Pilots) -> [f32; ROWS_KEPT] {
+    /// What the rows have for hypothesis `o`.
+    pub fn sums(&self, signs: &SignMatrix, o: usize, pilots: Pilots) -> [f32; ROWS_KEPT] {
         self.0.map(|row| {
             row.map_or(0.0, |(number, row)| {
                 let index = (number + o as i64).rem_euclid(signs.rows() as i64);
@@ -71,7 +52,8 @@ impl<'a> LatestRows<'a> {
         })
     }
 
-    fn energies(&self, pilots: Pilots) -> [f32; ROWS_KEPT] {
+    /// The energies behind that.
+    pub fn energies(&self, pilots: Pilots) -> [f32; ROWS_KEPT] {
         self.0
             .map(|row| row.map_or(0.0, |(_, row)| row.step * row.step * row.energy(pilots)))
     }

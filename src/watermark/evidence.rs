@@ -14,9 +14,9 @@
 use super::windows::{FADED, LANES, SUMS, fading};
 use pulp::{Arch, Simd, WithSimd};
 
-/// Units of a score at first, which leave room for scores up to 32: one row has 14 at most.
-const UNIT: f32 = 1024.0;
-/// Beyond this the unit is doubled: where a recording is searched piece by piece, a strong mark is not found at once.
+/// Units that a score of 1 has at first, which leave room for scores up to 32: one row has 14 at most.
+const UNITS: f32 = 1024.0;
+/// Beyond this it has half as many: where a recording is searched piece by piece, a strong mark is not found at once.
 const HIGH: i16 = i16::MAX / 2;
 /// What factors are multiplied with to be whole numbers: of the product of two numbers of 16 bits the upper 16 bits are kept,
 /// for which processors have an instruction.
@@ -52,11 +52,11 @@ pub struct Evidence {
 /// What the values of one fading sum have in common.
 #[derive(Clone, Copy)]
 struct Sum {
-    /// Units of a score, give or take the rounding of factors.
-    unit: f32,
+    /// Units of a score of 1, give or take the rounding of factors.
+    units: f32,
     /// Sum of squares of the chips, faded.
     energy: f32,
-    /// Variance of a value if signs are chance; the square of the unit but for rounding of the factors.
+    /// Variance of a value if signs are chance; the square of `units` but for rounding of the factors.
     variance: f32,
     /// So much the values can be off by.
     error: f32,
@@ -90,7 +90,7 @@ impl Factors {
 
 impl Sum {
     const NONE: Sum = Sum {
-        unit: UNIT,
+        units: UNITS,
         energy: 0.0,
         variance: 0.0,
         error: 0.0,
@@ -112,10 +112,10 @@ impl Sum {
             return None;
         }
         let smaller = if self.highest > HIGH { 0.5 } else { 1.0 };
-        self.unit *= smaller;
+        self.units *= smaller;
         let (factors, stays, adds) = Factors::new(
             smaller * (before / self.energy).sqrt(),
-            self.unit * row.step / self.energy.sqrt(),
+            self.units * row.step / self.energy.sqrt(),
         );
         self.variance = stays * stays * self.variance + adds * adds * row.energy;
         self.error = stays * self.error + 1.0;
@@ -301,6 +301,15 @@ mod tests {
         (products.collect(), 9e6 * step * step)
     }
 
+    /// A row of such products in steps of 1.
+    fn row_of(products: &[i16]) -> NewRow<'_> {
+        NewRow {
+            products,
+            step: 1.0,
+            energy: 9e6,
+        }
+    }
+
     /// Sums of loud and of soft rows, and of silence, are within their error of the same in exact numbers, and never
     /// above.
     #[test]
@@ -338,7 +347,7 @@ mod tests {
                 for (w, score) in evidence.scores(o).into_iter().enumerate() {
                     let off = sums[w] / energies[w].sqrt() - score as f64;
                     least = least.min(off);
-                    let known = evidence.sums[w].error / UNIT;
+                    let known = evidence.sums[w].error / UNITS;
                     squares += (off - known as f64).powi(2);
                     assert!(
                         off < 2.1 * known as f64,
@@ -364,14 +373,7 @@ mod tests {
         for rows in 1..200 {
             let (mut new, _) = products(&mut state, 1.0);
             new[7] = 30_000;
-            evidence.add(
-                arch,
-                NewRow {
-                    products: &new,
-                    step: 1.0,
-                    energy: 9e6,
-                },
-            );
+            evidence.add(arch, row_of(&new));
             for (w, score) in evidence.scores(7).into_iter().enumerate() {
                 let stays = fading(w);
                 let sum = |stays: f32| (1.0 - stays.powi(rows)) / (1.0 - stays);
@@ -391,14 +393,7 @@ mod tests {
         let mut evidence = Evidence::new(COUNT);
         for _ in 0..30 {
             let (new, _) = products(&mut state, 1.0);
-            evidence.add(
-                arch,
-                NewRow {
-                    products: &new,
-                    step: 1.0,
-                    energy: 9e6,
-                },
-            );
+            evidence.add(arch, row_of(&new));
             for least in [1.0, 2.0, 3.0, 100.0] {
                 let mut passed = Vec::new();
                 evidence.passing(arch, least, |o| passed.push(o));

@@ -130,6 +130,80 @@ const COMPARED: usize = 0;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::watermark::candidate::Pilots;
+    use crate::watermark::correlation::{Correlator, SLOT, SLOTS_PER_ROW};
+    use crate::watermark::format::{ROWS, RowClock};
+    use crate::watermark::key::Key;
+    use crate::watermark::row_history::RowHistory;
+    use crate::watermark::rows::KeyRows;
+    use crate::watermark::search::Search;
+    use crate::watermark::speeds::SpeedMap;
+    use crate::watermark::thresholds::Thresholds;
+
+    fn random(state: &mut u64) -> f32 {
+        *state ^= *state << 13;
+        *state ^= *state >> 7;
+        *state ^= *state << 17;
+        (*state >> 40) as f32 / (1 << 23) as f32 - 1.0
+    }
+
+    /// Whether it takes over within a row or at its end.
+    #[test]
+    fn one_hypothesis_goes_on_where_many_left_off() {
+        const O: usize = 5;
+        let (speed, alignment) = (0, 0);
+        let correlator = Correlator::new(16_000, 0.0, 160);
+        let maps = [SpeedMap::new(1.0, &correlator)];
+        let key = Key::from_bytes([1; 32]);
+        let mut signs = key.signs();
+        for taken in [33, 34, 35, 2] {
+            let rows = KeyRows::new(key.signs(), RowClock::Stream, ROWS, 0);
+            let mut many = Search::new(rows, 1, Thresholds::new(1, ROWS, 1, 0, 1e-4));
+            let mut history = RowHistory::new(1);
+            let (mut one, mut state) = (Followed::NONE, 9);
+            for slot in 0..80 {
+                let row = slot / SLOTS_PER_ROW as i64;
+                let mut of_row = [0.0; CHIPS];
+                signs.row(row as u64 + O as u64, &mut of_row);
+                let product = |chips: &[f32; CHIPS]| -> f32 {
+                    chips.iter().zip(&of_row).map(|(b, s)| b * s).sum()
+                };
+                let chips = [0.0; CHIPS].map(|_: f32| random(&mut state));
+                if slot > taken {
+                    one.enter_row(row);
+                    one.add(&chips, product(&chips));
+                }
+                history.push(&chips);
+                many.test_next((slot as f64 + 0.5) * SLOT, &history, &maps);
+                let before = many.before((speed, alignment), Pilots::All, O, &history);
+                if slot == taken {
+                    let mut latest = [0.0; CHIPS];
+                    many.latest_row((speed, alignment), &history, &mut latest);
+                    let rows = many.alignment(speed, alignment);
+                    one.take(&before, rows, many.slots(), &latest, product(&latest));
+                    assert_eq!(one.row, row);
+                }
+                if slot < taken {
+                    continue;
+                }
+                // Of what the search keeps, rows are rounded a little and sums to a hundredth of their deviation.
+                let close = |a: f32, b: f32, size: f32| {
+                    assert!((a - b).abs() <= 0.02 * size.max(1.0), "{slot}: {a} for {b}");
+                };
+                close(one.faded, before.faded, before.faded_energy.sqrt());
+                close(one.faded_energy, before.faded_energy, before.faded_energy);
+                for row in 0..KEPT {
+                    let at = (one.newest + row) % KEPT;
+                    let energy = before.energies[row];
+                    close(one.kept[at], before.rows[row], energy.sqrt());
+                    close(one.kept_energy[at], energy, energy);
+                }
+                let in_row = many.alignment(speed, alignment).in_row() as u64;
+                let seconds = windows::seconds(LATEST, in_row, many.slots());
+                assert_eq!(one.seconds(), seconds);
+            }
+        }
+    }
 
     #[test]
     fn scores_are_of_the_latest_rows() {

@@ -117,3 +117,33 @@ impl Heard {
         &self.rows
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// While a mark is followed nobody asks for rows; those before and those after do not belong together.
+    #[test]
+    fn rows_begin_anew_where_slots_were_left_out() {
+        let correlator = Correlator::new(16_000, 0.0, 160);
+        let mut heard = Heard::new(16_000, 0.0, &correlator);
+        let sums = vec![Complex::ONE; correlator.bins().1.len()];
+        let take = |heard: &mut Heard, asked: bool| {
+            heard.take(&Slot {
+                middle: 0.0,
+                loudness: 0.0,
+                sums: &sums,
+            });
+            // Twice, as two keys do.
+            (0..2).for_each(|_| {
+                if asked {
+                    heard.make_rows()
+                }
+            });
+            heard.kept_rows().slots()
+        };
+        assert_eq!([true, true].map(|asked| take(&mut heard, asked)), [1, 2]);
+        assert_eq!([false, false].map(|asked| take(&mut heard, asked)), [2, 2]);
+        assert_eq!([true, true].map(|asked| take(&mut heard, asked)), [1, 2]);
+    }
+}

@@ -383,29 +383,21 @@ impl Search {
     ) -> Before {
         let i = speed * SLOTS_PER_ROW + alignment;
         let alignment = &self.alignments[i];
-        let signs = &self.rows.matrix;
         let (sum, sum_energy) = self.evidence[self.at(i, pilots)].faded(o);
-        if alignment.under_way() > 0 {
-            // A row that is not there yet takes the place of the latest.
-            let silent = (0, RoundedRow::SILENCE);
-            let rows = LatestRows::new(alignment, history, speed, Some(silent));
-            let (rows, energies) = rows.before(signs, o, pilots);
-            let stays = fading(0);
-            return Before {
-                rows,
-                energies,
-                faded: stays * sum,
-                faded_energy: stays * stays * sum_energy,
-            };
-        }
-        let rows = LatestRows::new(alignment, history, speed, None);
-        let (latest, energy) = rows.latest(signs, o, pilots);
-        let (rows, energies) = rows.before(signs, o, pilots);
+        // A row that is not there yet takes the place of the latest.
+        let under_way = (alignment.under_way() > 0).then_some((0, RoundedRow::SILENCE));
+        let rows = LatestRows::new(alignment, history, speed, under_way);
+        let sums = rows.sums(&self.rows.matrix, o, pilots);
+        let energies = rows.energies(pilots);
+        let (faded, faded_energy) = match under_way {
+            Some(_) => (fading(0) * sum, fading(0) * fading(0) * sum_energy),
+            None => (sum - sums[0], (sum_energy - energies[0]).max(0.0)),
+        };
         Before {
-            rows,
-            energies,
-            faded: sum - latest,
-            faded_energy: (sum_energy - energy).max(0.0),
+            rows: std::array::from_fn(|age| sums[age + 1]),
+            energies: std::array::from_fn(|age| energies[age + 1]),
+            faded,
+            faded_energy,
         }
     }
 
@@ -443,9 +435,34 @@ fn new_row<'a>(turned: &'a [i16], chips: RoundedRow, pilots: Pilots) -> NewRow<'
 mod tests {
     use super::*;
     use crate::watermark::correlation::{Correlator, Slot};
-    use crate::watermark::format::RowClock;
+    use crate::watermark::format::{ROWS, RowClock};
     use crate::watermark::key::Key;
     use crate::watermark::speeds::write_chips;
+
+    /// After all was forgotten in mid-stream, rows that began before that say nothing.
+    #[test]
+    fn what_was_forgotten_does_not_come_back() {
+        let correlator = Correlator::new(16_000, 0.0, 160);
+        let maps = [SpeedMap::new(1.0, &correlator)];
+        let mut signs = Key::from_bytes([1; 32]).signs();
+        let rows = KeyRows::new(Key::from_bytes([1; 32]).signs(), RowClock::Stream, ROWS, 0);
+        let thresholds = Thresholds::new(1, ROWS, 1, 0, 1e-4);
+        let mut search = Search::new(rows, 1, thresholds);
+        let mut history = RowHistory::new(1);
+        let mut chips = [0.0; CHIPS];
+        let mut push = |search: &mut Search, slot: u64, loud: f32| {
+            signs.row(slot / SLOTS_PER_ROW as u64, &mut chips);
+            history.push(&chips.map(|chip| loud * chip));
+            search.push((slot as f64 + 0.5) * SLOT, &mut history, &maps)
+        };
+        let found = (0..12).any(|slot| push(&mut search, slot, 1.0).is_some());
+        assert!(found && search.highest() > 15.0);
+        search.forget();
+        for slot in 12..60 {
+            assert_eq!(push(&mut search, slot, 0.0), None, "slot {slot}");
+            assert_eq!(search.highest(), 0.0);
+        }
+    }
 
     /// However the audio is cut into streams, and at any rate.
     #[test]
