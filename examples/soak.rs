@@ -9,6 +9,8 @@
 //! ```sh
 //! cargo run --release --example soak -- --hours 24 tests/data/music.flac tests/data/speech.flac
 //! ```
+//!
+//! `--from 20.4` leaves out so many hours of the same programme, to look again at something that was told about.
 
 #[path = "common/decode.rs"]
 mod decode;
@@ -30,6 +32,7 @@ const PAUSES: [f64; 2] = [1.5, 30.0];
 const SLACK: f64 = 4.0;
 
 struct Arguments {
+    from: f64,
     hours: f64,
     seed: u64,
     unmarked: bool,
@@ -39,6 +42,7 @@ struct Arguments {
 impl Arguments {
     fn parse() -> Option<Self> {
         let mut parsed = Arguments {
+            from: 0.0,
             hours: 24.0,
             seed: 1,
             unmarked: false,
@@ -47,6 +51,7 @@ impl Arguments {
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
+                "--from" => parsed.from = arguments.next()?.parse().ok()?,
                 "--hours" => parsed.hours = arguments.next()?.parse().ok()?,
                 "--seed" => parsed.seed = arguments.next()?.parse().ok()?,
                 "--unmarked" => parsed.unmarked = true,
@@ -54,7 +59,7 @@ impl Arguments {
                 file => parsed.files.push(file.to_owned()),
             }
         }
-        (!parsed.files.is_empty() && parsed.hours > 0.0).then_some(parsed)
+        (!parsed.files.is_empty() && parsed.hours > parsed.from).then_some(parsed)
     }
 }
 
@@ -200,8 +205,9 @@ struct Outcome {
 }
 
 /// Counts frames behind the detector.
-fn watch(pad: &gst::Pad, outcome: &Arc<Mutex<Outcome>>) {
+fn watch(pad: &gst::Pad, outcome: &Arc<Mutex<Outcome>>, first: u64) {
     let outcome = outcome.clone();
+    outcome.lock().unwrap_or_else(|e| e.into_inner()).frames = first;
     pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
         if let Some(buffer) = info.buffer() {
             let mut outcome = outcome.lock().unwrap_or_else(|e| e.into_inner());
@@ -252,7 +258,7 @@ fn push(
     mut listen: impl FnMut() -> Result<()>,
 ) -> Result<[f64; 3]> {
     let end = (hours * 3600.0 * f64::from(RATE)) as u64;
-    let (mut at, mut memories, mut next) = (0, Vec::new(), 0);
+    let (mut at, mut memories, mut next) = (programme.frames, Vec::new(), 0);
     while at < end {
         let samples = programme.next();
         for frames in samples.chunks(BUFFER * CHANNELS) {
@@ -293,6 +299,15 @@ fn soak(arguments: &Arguments) -> Result<bool> {
         paused: true,
         played: Played::new(arguments.hours),
     };
+    while (programme.frames as f64) < arguments.from * 3600.0 * f64::from(RATE) {
+        programme.next();
+    }
+    // The elements count from the first timestamp, and this one is not exact between two nanoseconds.
+    let left_out = programme.frames % u64::from(RATE);
+    programme.frames -= left_out;
+    for piece in &mut programme.played.pieces[..programme.played.n] {
+        piece.start = piece.start.saturating_sub(left_out);
+    }
     let pipeline = gst::parse::launch(&format!(
         "appsrc name=in format=time block=true max-bytes=1000000 \
          caps=audio/x-raw,format=S16LE,rate={RATE},channels={CHANNELS},layout=interleaved,channel-mask=(bitmask)3 \
@@ -310,6 +325,7 @@ fn soak(arguments: &Arguments) -> Result<bool> {
     watch(
         &element("detect")?.static_pad("src").ok_or("no pad")?,
         &outcome,
+        programme.frames,
     );
     let bus = pipeline.bus().ok_or("the pipeline has no bus")?;
     pipeline.set_state(gst::State::Playing)?;
@@ -371,7 +387,7 @@ fn tell(
 
 fn main() -> ExitCode {
     let Some(arguments) = Arguments::parse() else {
-        eprintln!("usage: soak [--hours N] [--seed N] [--unmarked] FILE...");
+        eprintln!("usage: soak [--from N] [--hours N] [--seed N] [--unmarked] FILE...");
         return ExitCode::from(2);
     };
     match soak(&arguments) {

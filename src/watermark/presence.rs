@@ -36,6 +36,10 @@ const RESUMES: f64 = 0.4;
 const BECOMES: [f64; LEVELS] = [0.001, 0.01, 0.1, 0.25, 0.3, 0.339];
 /// How much less likely the strength becomes a lower one in a row that is loud.
 const LOUD: f64 = 0.1;
+/// A row that is softer than what is loud by this much is silent: 10 nepers of power, 43 dB. Silence fits a pause of the
+/// programme somewhat better than its end, after which something else mostly sounds.
+const SILENT: f64 = 10.0;
+const SILENT_WHEN_GONE: f64 = 0.9;
 /// Share that a row has in what counts as loud, which is the mean of the rows of the latest seconds that show the mark.
 const SHARE: f64 = 0.05;
 /// The weakest level at which a row shows the mark.
@@ -91,6 +95,9 @@ impl Presence {
         }
         self.paused.iter_mut().for_each(|paused| *paused *= nothing);
         self.gone *= nothing;
+        if loudness < usual - SILENT {
+            self.gone *= SILENT_WHEN_GONE;
+        }
         self.normalise();
         let shown: f64 = self.active[SHOWN..].iter().sum();
         self.usual = Some(usual + SHARE * shown * (loudness - usual));
@@ -170,6 +177,21 @@ mod tests {
         let (loud, soft) = (rows_until_gone(0.1), rows_until_gone(-1.0));
         assert!((8..=14).contains(&loud), "{loud} rows");
         assert!(soft > loud, "{soft} rows, {loud} where it is loud");
+    }
+
+    /// Rows of nothing until a mark of a mean score of 10 counts as gone, in silence or in soft noise.
+    #[test]
+    fn silence_is_a_pause_for_longer_than_noise_is() {
+        let rows_until_gone = |loudness| {
+            let mut presence = Presence::new(10.0);
+            (0..20).for_each(|_| presence.take(10.0, -8.0));
+            (1..50).find(|_| {
+                presence.take(0.0, loudness);
+                presence.is_gone()
+            })
+        };
+        let (silence, noise) = (rows_until_gone(-27.0), rows_until_gone(-12.0));
+        assert_eq!((silence, noise), (Some(13), Some(10)));
     }
 
     #[test]
