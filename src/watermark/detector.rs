@@ -15,6 +15,10 @@ use super::speeds::SPEED_STEP;
 
 /// Frames of audio are taken in pieces of this many seconds.
 const BLOCK: f64 = 0.01;
+/// Scores of 2 s from which on half of the frames are enough, and below which they no longer are: about twice what is
+/// needed to find the mark.
+const COARSE_FROM: f64 = 18.0;
+const COARSE_TO: f64 = 14.0;
 
 /// What a [`Detector`] listens to and for.
 #[derive(Debug, Clone, PartialEq)]
@@ -195,6 +199,8 @@ struct Programme {
     correlator: Correlator,
     heard: Heard,
     judges: Vec<Judge>,
+    /// All marks are followed and strong, so half of the frames are enough.
+    coarse: bool,
 }
 
 impl Detector {
@@ -228,13 +234,7 @@ impl Detector {
             self.downmix.mix(piece, mix);
             match &mut self.path {
                 Path::Programme(path) => {
-                    let Programme {
-                        correlator,
-                        heard,
-                        judges,
-                    } = &mut **path;
-                    heard.frames += mix.len() as u64;
-                    correlator.push(mix, |slot| take(heard, judges, &slot, report));
+                    path.push(mix, report);
                 }
                 Path::Noise(path) => {
                     let (correlator, judge) = &mut **path;
@@ -260,6 +260,7 @@ impl Detector {
                     correlator,
                     heard,
                     judges,
+                    ..
                 } = &mut **path;
                 correlator.finish(|slot| take(heard, judges, &slot, report));
                 for judge in judges {
@@ -376,6 +377,20 @@ fn take(heard: &mut Heard, judges: &mut [Judge], slot: &Slot, report: &mut dyn F
 }
 
 impl Programme {
+    fn push(&mut self, mix: &[f32], report: &mut dyn FnMut(&Detection)) {
+        let Programme {
+            correlator,
+            heard,
+            judges,
+            coarse,
+        } = self;
+        heard.frames += mix.len() as u64;
+        correlator.push(mix, |slot| take(heard, judges, &slot, report));
+        let enough = if *coarse { COARSE_TO } else { COARSE_FROM };
+        *coarse = judges.iter().all(|judge| judge.is_sure(enough));
+        correlator.set_coarse(*coarse);
+    }
+
     fn stats(&self) -> DetectorStats {
         let speeds = self.heard.maps.len();
         let of_all = |sum: fn(&Judge) -> f64| self.judges.iter().map(sum);
@@ -409,6 +424,7 @@ impl Path {
             correlator,
             heard,
             judges,
+            coarse: false,
         }))
     }
 
@@ -424,5 +440,68 @@ impl Path {
             config.interval,
         );
         Path::Noise(Box::new((correlator, judge)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::embedder::{Embedder, EmbedderConfig};
+    use super::*;
+
+    const RATE: u32 = 16_000;
+
+    fn noise(seconds: usize, mut state: u32) -> Vec<f32> {
+        let sample = |_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            0.1 * ((state >> 8) as f32 / (1 << 23) as f32 - 1.0)
+        };
+        (0..seconds * RATE as usize).map(sample).collect()
+    }
+
+    /// Noise with a mark.
+    fn marked(seconds: usize, key: &Key) -> Vec<f32> {
+        let config = EmbedderConfig {
+            sample_rate: RATE,
+            channels: 1,
+            unmarked_channels: 0,
+            carrier: Carrier::Programme,
+            lookahead: true,
+            row_clock: RowClock::Stream,
+        };
+        let mut embedder = Embedder::new(&config, key).unwrap();
+        let latency = embedder.latency();
+        let mut programme = noise(seconds, 1);
+        programme.resize(programme.len() + latency, 0.0);
+        let mut mark = vec![0.0; programme.len()];
+        embedder.process(&programme, &mut mark);
+        let late = mark[latency..].iter();
+        programme
+            .iter()
+            .zip(late)
+            .map(|(x, mark)| x + mark)
+            .collect()
+    }
+
+    #[test]
+    fn frames_are_left_out_only_while_the_mark_is_strong() {
+        let key = Key::parse("5a".repeat(32).as_str()).unwrap();
+        let config = DetectorConfig {
+            sample_rate: RATE,
+            channels: 1,
+            carrier: Carrier::Programme,
+            row_clock: RowClock::Stream,
+            clock_tolerance: 120.0,
+            false_alarms_per_hour: 1e-4,
+            max_speed_deviation: 0.1,
+            interval: 1.0,
+        };
+        let mut detector = Detector::new(&config, &[key.clone()]).unwrap();
+        let mut coarse_after = |audio: &[f32]| {
+            detector.push(audio, &mut |_| ());
+            matches!(&detector.path, Path::Programme(path) if path.coarse)
+        };
+        assert!(!coarse_after(&noise(2, 7)));
+        assert!(coarse_after(&marked(5, &key)));
+        assert!(!coarse_after(&noise(1, 7)));
     }
 }

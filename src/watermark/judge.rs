@@ -140,6 +140,14 @@ impl Judge {
         self.tracked.is_some() && self.pending.is_none_or(|find| find.moved)
     }
 
+    /// Whether the mark is followed, with a score of the latest 2 s of at least `score`, and nothing is in doubt.
+    pub fn is_sure(&self, score: f64) -> bool {
+        let tracked = self
+            .tracked
+            .filter(|_| self.pending.is_none() && !self.searching);
+        tracked.is_some_and(|tracked| tracked.score >= score)
+    }
+
     /// Score of the latest 2 s of the mark while it is there, else the highest of all hypotheses.
     pub fn score(&self) -> f64 {
         self.tracked

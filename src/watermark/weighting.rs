@@ -16,6 +16,11 @@
 //! with, but damaged in the same ways, against the better one of the two in each case: 11 % more score on speech in
 //! noise, 5 % on speech in rooms, 4 to 8 % behind GSM and AMR, as much as before on clean audio.
 //!
+//! Weights change slowly, as a frame shares most of its window with the one before. So they are made anew only for every
+//! second frame (fourth, where a strong mark is followed), and those in between get the same ones. On 1170 damaged pieces of
+//! 2 s, 20 recordings in six kinds of damage, the mean score was within 0.6 % of that with weights for every frame, that of
+//! the lowest quarter within 1 %, and in as many of them the mark was found.
+//!
 //! What is steady in the surroundings is not known when a stream begins. So the first second is heard twice: once to
 //! learn ([`Weighting::learn`]), and again to be weighed. Without that half of the gain in noise is lost.
 
@@ -29,9 +34,9 @@ use rustfft::num_complex::Complex;
 pub const LEARNED: u64 = (1.0 / FRAME) as u64;
 
 /// Time constants of the running means, in frames: of the cell itself, of what was a moment ago, of the surroundings.
-const SHORT: f32 = (0.04 / FRAME) as f32;
-const MEDIUM: f32 = (0.2 / FRAME) as f32;
-const LONG: f32 = (1.5 / FRAME) as f32;
+const SHORT: u64 = (0.04 / FRAME) as u64;
+const MEDIUM: u64 = (0.2 / FRAME) as u64;
+const LONG: u64 = (1.5 / FRAME) as u64;
 /// Bins on either side that count as the cell, its neighbourhood and its band (20, 80 and 310 Hz).
 const CELL_REACH: usize = 2;
 const NEAR_REACH: usize = 10;
@@ -59,6 +64,8 @@ pub struct Weighting {
     surroundings: Surroundings,
     /// Frames to come that the surroundings have heard already.
     learned: u64,
+    /// From so many frames one is taken into the means.
+    apart: u64,
     cells: Cells,
     /// Sums of a power up to each bin.
     sums: Vec<f64>,
@@ -67,28 +74,35 @@ pub struct Weighting {
 /// A mean power of each bin that starts as the plain mean.
 struct Running {
     power: Vec<f32>,
-    memory: f32,
-    frames: f32,
+    /// Frames that it reaches back, and those that it has heard of, up to that.
+    memory: u64,
+    frames: u64,
 }
 
 impl Running {
-    fn new(bins: usize, memory: f32) -> Self {
+    fn new(bins: usize, memory: u64) -> Self {
         Running {
             power: vec![0.0; bins],
             memory,
-            frames: 0.0,
+            frames: 0,
         }
     }
 
     fn reset(&mut self) {
         self.power.fill(0.0);
-        self.frames = 0.0;
+        self.frames = 0;
+    }
+
+    /// What a frame that stands for `apart` of them counts.
+    #[inline(always)]
+    fn step(&mut self, apart: u64) -> f32 {
+        self.frames = (self.frames + apart).min(self.memory);
+        apart as f32 / self.frames as f32
     }
 
     #[inline(always)]
-    fn take(&mut self, power: &[f32]) {
-        self.frames = (self.frames + 1.0).min(self.memory);
-        let step = 1.0 / self.frames;
+    fn take(&mut self, power: &[f32], apart: u64) {
+        let step = self.step(apart);
         for (mean, power) in self.power.iter_mut().zip(power) {
             *mean += step * (power - *mean);
         }
@@ -102,7 +116,7 @@ struct Surroundings {
     mean: f32,
     /// Lowest power of each cell in each stretch.
     lowest: [Vec<f32>; STRETCHES],
-    frames_in_stretch: usize,
+    frames_in_stretch: u64,
     stretch: usize,
 }
 
@@ -125,13 +139,13 @@ impl Surroundings {
     }
 
     #[inline(always)]
-    fn take(&mut self, power: &[f32], cell: &[f32], mean: f32) {
-        self.long.take(power);
-        self.mean += (mean - self.mean) / self.long.frames;
+    fn take(&mut self, power: &[f32], cell: &[f32], mean: f32, apart: u64) {
+        self.long.take(power, apart);
+        self.mean += (mean - self.mean) * apart as f32 / self.long.frames as f32;
         for (lowest, cell) in self.lowest[self.stretch].iter_mut().zip(cell) {
             *lowest = lowest.min(*cell);
         }
-        self.frames_in_stretch += 1;
+        self.frames_in_stretch += apart;
         if self.frames_in_stretch as f64 * FRAME >= STRETCH {
             self.frames_in_stretch = 0;
             self.stretch = (self.stretch + 1) % STRETCHES;
@@ -157,6 +171,7 @@ impl Weighting {
             medium: Running::new(bins, MEDIUM),
             surroundings: Surroundings::new(bins),
             learned: 0,
+            apart: 1,
             cells: Cells::new(bins),
             sums: vec![0.0; bins + 1],
         }
@@ -170,15 +185,16 @@ impl Weighting {
         self.learned = 0;
     }
 
-    /// Takes note of a frame that is yet to be weighed, one of the first after a reset.
-    pub fn learn(&mut self, frame: &[Complex<f32>]) {
+    /// Takes note of a frame that is yet to be weighed, one of the first after a reset, of which every `apart`th is taken.
+    pub fn learn(&mut self, frame: &[Complex<f32>], apart: u64) {
         let arch = self.arch;
+        self.apart = apart;
         arch.dispatch(Follow {
             weighting: self,
             frame,
             learn: true,
         });
-        self.learned += 1;
+        self.learned += apart;
     }
 
     /// Tells that the frames learned come again from the first on.
@@ -187,20 +203,21 @@ impl Weighting {
         self.medium.reset();
     }
 
-    /// Mean of the logarithm of the power of all bins in the frame that was weighed last.
+    /// Mean of the logarithm of the power of all bins in the frame for which weights were made last.
     pub fn loudness(&self) -> f64 {
         self.arch.dispatch(Loudness(&self.cells.power))
     }
 
-    /// Writes the weighted bins of the next frame.
-    pub fn weigh(&mut self, frame: &[Complex<f32>], weighted: &mut [Complex<f32>]) {
+    /// Makes weights for a frame, of which every `apart`th is asked about.
+    pub fn look(&mut self, frame: &[Complex<f32>], apart: u64) {
         let (arch, learn) = (self.arch, self.learned == 0);
+        self.apart = apart;
         arch.dispatch(Follow {
             weighting: self,
             frame,
             learn,
         });
-        self.learned = self.learned.saturating_sub(1);
+        self.learned = self.learned.saturating_sub(apart);
         let levels = arch.dispatch(LookAround(self));
         arch.dispatch(Network {
             cells: &mut self.cells,
@@ -208,9 +225,13 @@ impl Weighting {
             position: &self.position,
             levels,
         });
-        arch.dispatch(Weigh {
+    }
+
+    /// Writes the bins of a frame with the weights that were made last.
+    pub fn weigh(&self, frame: &[Complex<f32>], weighted: &mut [Complex<f32>]) {
+        self.arch.dispatch(Weigh {
             frame,
-            cells: &mut self.cells,
+            weights: &self.cells.weight,
             weighted,
         });
     }
@@ -264,19 +285,20 @@ impl WithSimd for Follow<'_> {
             medium,
             sums,
             surroundings,
+            apart,
             ..
         } = self.weighting;
         for (power, y) in cells.power.iter_mut().zip(self.frame) {
             // Means of nothing would die away for ever, which is slow.
             *power = y.norm_sqr().max(SILENCE);
         }
-        short.take(&cells.power);
-        medium.take(&cells.power);
+        short.take(&cells.power, *apart);
+        medium.take(&cells.power, *apart);
         add_up(&short.power, sums);
         average(sums, CELL_REACH, &mut cells.cell);
         if self.learn {
             let mean = total(&cells.power) / self.weighting.nominal_bins;
-            surroundings.take(&cells.power, &cells.cell, mean);
+            surroundings.take(&cells.power, &cells.cell, mean, *apart);
         }
     }
 }
@@ -332,7 +354,7 @@ impl WithSimd for LookAround<'_> {
 /// Gives each bin the magnitude that is its weight.
 struct Weigh<'a> {
     frame: &'a [Complex<f32>],
-    cells: &'a mut Cells,
+    weights: &'a [f32],
     weighted: &'a mut [Complex<f32>],
 }
 
@@ -341,14 +363,11 @@ impl WithSimd for Weigh<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Cells { weight, power, .. } = self.cells;
-        for (weight, power) in weight.iter_mut().zip(power) {
-            let silent = *power <= SILENCE;
-            *weight /= power.max(SILENCE).sqrt();
-            *weight = if silent { 0.0 } else { *weight };
-        }
-        for ((u, y), weight) in self.weighted.iter_mut().zip(self.frame).zip(weight) {
-            *u = y * *weight;
+        let bins = self.weighted.iter_mut().zip(self.frame);
+        for ((u, y), weight) in bins.zip(self.weights) {
+            let power = y.norm_sqr();
+            let magnitude = weight / power.max(SILENCE).sqrt();
+            *u = y * if power > SILENCE { magnitude } else { 0.0 };
         }
     }
 }
@@ -427,6 +446,7 @@ mod tests {
             let bins: Vec<_> = (0..BINS)
                 .map(|i| Complex::new(noise(&mut state), noise(&mut state)) * level(frame, i))
                 .collect();
+            weighting.look(&bins, 1);
             weighting.weigh(&bins, &mut weighted);
         }
         weighted.iter().map(|u| u.norm()).collect()
@@ -469,10 +489,13 @@ mod tests {
             let mut weighted = vec![Complex::ZERO; BINS];
             let state = &mut 5;
             if learn {
-                (0..100).for_each(|i| weighting.learn(&frame(state, i < 10)));
+                (0..100).for_each(|i| weighting.learn(&frame(state, i < 10), 1));
                 weighting.end_learning();
             }
-            (0..10).for_each(|_| weighting.weigh(&frame(state, true), &mut weighted));
+            for _ in 0..10 {
+                weighting.look(&frame(state, true), 1);
+                weighting.weigh(&frame(state, true), &mut weighted);
+            }
             let sizes: Vec<f32> = weighted.iter().map(|u| u.norm()).collect();
             mean(&sizes[450..]) / mean(&sizes[..350])
         };
