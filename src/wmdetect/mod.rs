@@ -103,14 +103,15 @@
 use gst::glib;
 use gst::prelude::*;
 
-mod imp;
+pub(crate) mod imp;
 mod settings;
 mod stream;
 
 glib::wrapper! {
     /// The element `wmdetect`.
     pub struct WmDetect(ObjectSubclass<imp::WmDetect>)
-        @extends gst_audio::AudioFilter, gst_base::BaseTransform, gst::Element, gst::Object;
+        @extends gst_audio::AudioFilter, gst_base::BaseTransform, gst::Element, gst::Object,
+        @implements gst::Preset;
 }
 
 pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {

@@ -84,7 +84,7 @@
 use gst::glib;
 use gst::prelude::*;
 
-mod imp;
+pub(crate) mod imp;
 mod settings;
 mod stream;
 
