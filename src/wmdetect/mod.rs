@@ -44,6 +44,10 @@
 //! them. The permitted false alarms are those of all keys together: each key counts, and the score that is needed rises a
 //! little with their number (with ten keys by 0.3). With `carrier=noise` there can be one only.
 //!
+//! # Presets
+//! `broadcast`, `telephone` and `low-latency` go with the presets of the same name of [`wmembed`](crate::wmembed), which says
+//! what they are for. None sets a key.
+//!
 //! # Messages
 //! An element message named `wmdetect` tells when the mark is found, still present, or lost:
 //!
