@@ -5,8 +5,8 @@ TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 # Where scripts/install.sh puts things, if it is not where GStreamer is.
 export DESTDIR PREFIX BINDIR PLUGINDIR DATADIR DOCDIR
 
-.PHONY: help deps build install uninstall deb test-install startup demo measure robustness unmarked payload-null load bench growth instructions test leaks fuzz sanitize soak \
-	check clean
+.PHONY: help deps build install uninstall deb test-install startup demo measure robustness unmarked payload-null load \
+	bench growth instructions test leaks fuzz sanitize soak check clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)

@@ -13,8 +13,8 @@ fi
 
 mkdir -p "$target/debian"
 rm -f "$target"/debian/*.deb
-# Nothing of the user's own GStreamer may get into the fields of the package.
-unset GST_PLUGIN_PATH GST_PRESET_PATH
+# What the user has set for other purposes must not change the package.
+unset GST_PLUGIN_PATH GST_PRESET_PATH DESTDIR PREFIX BINDIR PLUGINDIR DATADIR DOCDIR
 DEB_BUILD_OPTIONS=noautodbgsym debian/rules binary > "$target/debian/log" 2>&1 || {
     cat "$target/debian/log" >&2
     exit 1

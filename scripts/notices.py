@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""Prints the licences of the crates that are linked into plugin and command, as their licences ask whoever passes on binaries.
+"""Prints the licences of the crates that are linked into plugin and command.
 
-Run it in the directory of Cargo.toml. Of several licences at choice, the MIT licence is taken.
+They ask for that from whoever passes on binaries. Run it in the directory of Cargo.toml. Of several licences at choice, the MIT licence is taken.
 """
 
 import json
@@ -52,9 +52,10 @@ def main():
         if text is None:
             text = f"{package['license']}, by {', '.join(package['authors']) or 'its authors'}; no text comes with it."
             print(f"notices: {crate[0]} has no licence text", file=sys.stderr)
-        crates_by_text.setdefault(text, []).append(f"{crate[0]} {crate[1]} ({package['license']}), {package['repository']}")
-    print("The plugin and the command contain code of these crates, and of the standard library of Rust (MIT OR Apache-2.0,")
-    print("https://www.rust-lang.org). Where there is a choice of licences, this is the one that was taken.")
+        line = f"{crate[0]} {crate[1]} ({package['license']}), {package['repository']}"
+        crates_by_text.setdefault(text, []).append(line)
+    print("The plugin and the command contain code of these crates, and of the standard library of Rust")
+    print("(MIT OR Apache-2.0, https://www.rust-lang.org). Of licences at choice, this is the one that was taken.")
     for text, crates in crates_by_text.items():
         print("\n" + "-" * 78, *crates, sep="\n")
         print("\n" + text)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # Measures what the plugin adds to the start of a program: gst-inspect-1.0 of each element beside that of an element of
-# GStreamer's own, whose plugin has about as much to say. The list of plugins is written before, as in an installed system.
+# GStreamer's own plugins. The list of plugins is written before, as in an installed system. RUNS=30; medians are compared.
 set -eu
 cd "$(dirname "$0")/.."
 

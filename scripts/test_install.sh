@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # Installs the Debian package in a Debian that has nothing else, marks and detects there, removes it again, and compares
-# what is in /usr and /etc before and after; then the same with `make install`. As root, with debootstrap; the mirrors are
-# those of this machine. The bare Debian and the packages that were fetched are kept in target/test-install.
+# what is in /usr and /etc before and after; then the same with `make install`. As root, with debootstrap, from the mirror
+# that this machine uses. The bare Debian and the packages that were fetched are kept in target/test-install.
 set -eu
+unset DESTDIR PREFIX BINDIR PLUGINDIR DATADIR DOCDIR
 cd "$(dirname "$0")/.."
 
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
@@ -61,7 +62,7 @@ install_what_it_needs() {
     # The names are to be split.
     # shellcheck disable=SC2086
     apt_get install --no-install-recommends $needed > "$cache/log" 2>&1 || fail "no dependencies, see $cache/log"
-    cp --update=none "$root"/var/cache/apt/archives/*.deb "$cache/archives/" 2> /dev/null || true
+    cp -n "$root"/var/cache/apt/archives/*.deb "$cache/archives/"
 }
 
 # Everything in /usr and /etc: name, kind, mode, size and link. The cache of the linker is of all libraries together.
@@ -108,7 +109,7 @@ try_it() {
     local preset
     inside gst-inspect-1.0 wm | grep -q '2 elements' || fail "$1: gst-inspect-1.0 wm does not list two elements"
     for element in wmembed wmdetect; do
-        inside gst-inspect-1.0 "$element" | grep -q '"telephone"' || fail "$1: gst-inspect-1.0 $element shows no presets"
+        inside gst-inspect-1.0 "$element" | grep -q '"telephone"' || fail "$1: $element shows no presets"
     done
     inside wm --help > /dev/null || fail "$1: the command wm does not start"
     for preset in broadcast telephone low-latency; do

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a preset of the elements is about: how to mark and to search, and never whose mark it is.
 //!
-//! GStreamer stores every property that can be read and written. Whoever saves a preset would save where the key is, and
-//! whoever loads one that came from elsewhere would listen for another key without knowing.
+//! GStreamer stores every property that can be read and written. Whoever saves a preset would save where the key is,
+//! and whoever loads one that came from elsewhere would use another key without knowing.
 
 use gst::glib;
 use gst::glib::translate::{FromGlibPtrContainer, ToGlibPtr};

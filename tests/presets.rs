@@ -15,8 +15,8 @@ const ELEMENTS: [&str; 2] = ["wmembed", "wmdetect"];
 const PRESETS: [&str; 3] = ["broadcast", "low-latency", "telephone"];
 const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/presets");
 
-/// Runs one of the tests that are otherwise left out, where there are only the presets that are shipped. What it saves goes
-/// to the directory.
+/// Runs one of the tests that are otherwise left out, where there are only the presets that are shipped. What it saves
+/// goes to the directory.
 fn run(test: &str, directory: &Directory) {
     let output = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test, "--ignored"])
