@@ -128,8 +128,8 @@ impl Shared {
             glib::ParamSpecString::builder("key")
                 .nick("Key")
                 .blurb(
-                    "Secret that wmembed and wmdetect share: 64 hex digits, or else a passphrase (on a command line \
-                     others see it: key-file)",
+                    "Secret that wmembed and wmdetect share: 64 hex digits, or else a passphrase (others see it on a \
+                     command line: use key-file there)",
                 )
                 .write_only()
                 .mutable_ready()
@@ -137,7 +137,7 @@ impl Shared {
             glib::ParamSpecString::builder("key-file")
                 .nick("Key file")
                 .blurb(
-                    "Path of a file whose first line is the key, up to 4096 bytes, and which nobody else can read \
+                    "Path of a file whose first line is the key, up to 4096 bytes, readable by its owner only \
                      (instead of key)",
                 )
                 .mutable_ready()

@@ -245,7 +245,7 @@ impl ObjectImpl for WmEmbed {
                 glib::ParamSpecUInt64::builder("latency")
                     .nick("Latency")
                     .blurb(
-                        "Time in ns by which audio leaves later than it came (0 = not known before the sample rate)",
+                        "Time in ns by which audio leaves later than it came (0 = until the sample rate is known)",
                     )
                     .read_only()
                     .build(),
