@@ -2,8 +2,11 @@
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo measure robustness unmarked payload-null load bench growth instructions test leaks fuzz sanitize soak \
-	check clean
+# Where scripts/install.sh puts things, if it is not where GStreamer is.
+export DESTDIR PREFIX BINDIR PLUGINDIR DATADIR DOCDIR
+
+.PHONY: help deps build install uninstall deb test-install startup demo measure robustness unmarked payload-null load \
+	bench growth instructions test leaks fuzz sanitize soak check clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
@@ -13,6 +16,24 @@ deps: ## install the missing Debian packages: compiler, GStreamer, its plugins a
 
 build: deps ## build the plugin, target/release/libgstwm.so
 	cargo build --release
+
+install: ## install what was built where GStreamer finds it (PREFIX=, DESTDIR=); as root
+	@scripts/install.sh install
+
+uninstall: ## take away what `make install` put there (PREFIX=, DESTDIR=); as root
+	@scripts/install.sh uninstall
+
+deb: build ## make a Debian package, target/debian/gstreamer1.0-wm_*.deb
+	@scripts/deps.sh debhelper help2man lintian
+	@scripts/deb.sh
+
+test-install: deb ## install package and `make install` in a clean Debian, mark and detect there, remove them; as root
+	@scripts/deps.sh debootstrap
+	@scripts/test_install.sh
+
+startup: build ## measure what the plugin adds to the start of a program
+	@scripts/deps.sh hyperfine
+	@scripts/startup.sh
 
 demo: build ## mark two recordings, send them through MP3 at 64 kbit/s, find the mark
 	@scripts/demo.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that building, demo and tests need, and only those that are missing.
+# Installs the Debian packages that building, demo and tests need, and those of the arguments, if they are missing.
 set -eu
 
 packages=(
@@ -9,6 +9,7 @@ packages=(
     gstreamer1.0-plugins-bad gstreamer1.0-libav
     # For the tests of whole pipelines: WebRTC, Icecast.
     gstreamer1.0-nice icecast2
+    "$@"
 )
 
 if ! command -v cargo > /dev/null; then

@@ -11,6 +11,7 @@ mod audio;
 mod clock;
 #[cfg(test)]
 mod faults;
+mod presets;
 mod samples;
 mod settings;
 mod utc;

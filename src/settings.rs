@@ -16,12 +16,12 @@ use zeroize::Zeroizing;
 pub enum WmCarrier {
     #[default]
     #[enum_value(
-        name = "Programme: the fine structure of the programme itself, 160 ms earlier and later",
+        name = "Programme: a faint copy of the programme's fine structure, 160 ms earlier and later",
         nick = "programme"
     )]
     Programme = 0,
     #[enum_value(
-        name = "Noise: a block of noise of 160 ms, over and over",
+        name = "Noise: a block of 160 ms of noise, repeated; for row-clock=stream, carries no payload",
         nick = "noise"
     )]
     Noise = 1,
@@ -33,9 +33,15 @@ pub enum WmCarrier {
 #[repr(i32)]
 pub enum WmRowClock {
     #[default]
-    #[enum_value(name = "Stream time: the mark repeats after 204.8 s", nick = "stream")]
+    #[enum_value(
+        name = "Stream time, for files: the mark repeats after 204.8 s, no clock is needed",
+        nick = "stream"
+    )]
     Stream = 0,
-    #[enum_value(name = "Real time (UTC): the mark never repeats", nick = "utc")]
+    #[enum_value(
+        name = "Time of day, for live streams: the mark never repeats, the clocks of both must agree",
+        nick = "utc"
+    )]
     Utc = 1,
 }
 
@@ -121,23 +127,29 @@ impl Shared {
         vec![
             glib::ParamSpecString::builder("key")
                 .nick("Key")
-                .blurb("Secret shared by wmembed and wmdetect: 64 hex digits, or else a passphrase")
+                .blurb(
+                    "Secret that wmembed and wmdetect share: 64 hex digits, or else a passphrase (others see it on a \
+                     command line: use key-file there)",
+                )
                 .write_only()
                 .mutable_ready()
                 .build(),
             glib::ParamSpecString::builder("key-file")
                 .nick("Key file")
-                .blurb("Path of a file whose first line is the key (instead of the property key)")
+                .blurb(
+                    "Path of a file whose first line is the key, up to 4096 bytes, readable by its owner only \
+                     (instead of key)",
+                )
                 .mutable_ready()
                 .build(),
             glib::ParamSpecEnum::builder_with_default("carrier", WmCarrier::default())
                 .nick("Carrier")
-                .blurb("What is added to the programme, the same in wmembed and wmdetect")
+                .blurb("What is added to the programme, the same in wmembed as in wmdetect")
                 .mutable_ready()
                 .build(),
             glib::ParamSpecEnum::builder_with_default("row-clock", WmRowClock::default())
                 .nick("Row clock")
-                .blurb("What counts the rows of the key, the same in wmembed and wmdetect")
+                .blurb("What counts the rows of the key, 200 ms each, the same in wmembed as in wmdetect")
                 .mutable_ready()
                 .build(),
         ]

@@ -200,6 +200,7 @@ impl ObjectSubclass for WmDetect {
     const NAME: &'static str = "GstWmDetect";
     type Type = super::WmDetect;
     type ParentType = gst_audio::AudioFilter;
+    type Interfaces = (gst::Preset,);
 }
 
 impl ObjectImpl for WmDetect {

@@ -44,6 +44,10 @@
 //! them. The permitted false alarms are those of all keys together: each key counts, and the score that is needed rises a
 //! little with their number (with ten keys by 0.3). With `carrier=noise` there can be one only.
 //!
+//! # Presets
+//! `broadcast`, `telephone` and `low-latency` go with the presets of the same name of [`wmembed`](crate::wmembed), which says
+//! what they are for. None sets a key.
+//!
 //! # Messages
 //! An element message named `wmdetect` tells when the mark is found, still present, or lost:
 //!
@@ -103,14 +107,15 @@
 use gst::glib;
 use gst::prelude::*;
 
-mod imp;
+pub(crate) mod imp;
 mod settings;
 mod stream;
 
 glib::wrapper! {
     /// The element `wmdetect`.
     pub struct WmDetect(ObjectSubclass<imp::WmDetect>)
-        @extends gst_audio::AudioFilter, gst_base::BaseTransform, gst::Element, gst::Object;
+        @extends gst_audio::AudioFilter, gst_base::BaseTransform, gst::Element, gst::Object,
+        @implements gst::Preset;
 }
 
 pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {

@@ -52,7 +52,9 @@ impl Settings {
         properties.push(
             gst::ParamSpecArray::builder("keys")
                 .nick("Keys")
-                .blurb("Keys to listen for, several at once, each as in the property key (instead of key and key-file)")
+                .blurb(
+                    "Keys to listen for at the same time, each like the property key (instead of key and key-file)",
+                )
                 .element_spec(&glib::ParamSpecString::builder("key").write_only().build())
                 .write_only()
                 .mutable_ready()
@@ -173,20 +175,28 @@ fn search_properties() -> [glib::ParamSpec; 4] {
     [
         glib::ParamSpecUInt64::builder("clock-tolerance")
             .nick("Clock tolerance")
-            .blurb("Time in ns by which the clock may be wrong, up to a day (for row-clock=utc)")
+            .blurb(
+                "Time in ns by which the clock may be off, up to a day (with row-clock=utc); more takes more CPU, and \
+                 above 13 minutes is for recordings",
+            )
             .maximum(LARGEST_CLOCK_TOLERANCE.nseconds())
             .default_value(DEFAULT_CLOCK_TOLERANCE.nseconds())
             .mutable_ready()
             .build(),
         glib::ParamSpecUInt64::builder("utc-start")
             .nick("UTC of the start")
-            .blurb("Unix time in ns of the first frame of a recording (18446744073709551615 = by the clock)")
+            .blurb(
+                "Unix time in ns when the first frame of a recording was broadcast, give or take clock-tolerance \
+                 (18446744073709551615 = not known, the clock tells)",
+            )
             .default_value(DEFAULT_UTC_START)
             .mutable_ready()
             .build(),
         glib::ParamSpecDouble::builder("false-alarms-per-hour")
             .nick("False alarms per hour")
-            .blurb("False alarms in an hour of unmarked audio that are acceptable (1e-4 = about one a year)")
+            .blurb(
+                "False alarms in an hour of unmarked audio that are acceptable (1e-4 = about one a year)",
+            )
             .minimum(1e-12)
             .maximum(3600.0)
             .default_value(DEFAULT_FALSE_ALARMS_PER_HOUR)
@@ -194,7 +204,10 @@ fn search_properties() -> [glib::ParamSpec; 4] {
             .build(),
         glib::ParamSpecDouble::builder("max-speed-deviation")
             .nick("Largest speed deviation")
-            .blurb("How far the playing speed may be off, in percent (0 = not at all); more takes more CPU")
+            .blurb(
+                "How far the playing speed may be off, in percent, up to 1 with carrier=noise (0 = not at all); more \
+                 takes more CPU and memory",
+            )
             .minimum(0.0)
             .maximum(6.0)
             .default_value(DEFAULT_MAX_SPEED_DEVIATION)
@@ -207,7 +220,7 @@ fn report_properties() -> [glib::ParamSpec; 2] {
     [
         glib::ParamSpecUInt64::builder("interval")
             .nick("Interval")
-            .blurb("Time in ns after which it is reported again that the mark is present")
+            .blurb("Time in ns after which messages say again that the mark is present, 100 ms or more")
             .minimum(SHORTEST_INTERVAL.nseconds())
             .maximum(u64::MAX - 1)
             .default_value(DEFAULT_INTERVAL.nseconds())
@@ -232,19 +245,21 @@ pub(super) fn shown_properties() -> [glib::ParamSpec; 4] {
             .build(),
         glib::ParamSpecDouble::builder("score")
             .nick("Score")
-            .blurb("Latest score, with mean 0 and variance 1 on unmarked audio")
+            .blurb("Latest score, with mean 0 and variance 1 on unmarked audio (stats has the threshold)")
             .minimum(f64::MIN)
             .maximum(f64::MAX)
             .read_only()
             .build(),
         glib::ParamSpecString::builder("last-payload")
             .nick("Last payload")
-            .blurb("The latest payload that was read, as 8 hex digits (NULL = none since the start); notifies of changes")
+            .blurb(
+                "Payload that was read last, as 8 hex digits (NULL = none since the start); notifies of changes",
+            )
             .read_only()
             .build(),
         glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
             .nick("Statistics")
-            .blurb("Figures about the search, see the documentation")
+            .blurb("Figures about the search: frames taken, highest score, marks found, threshold and the like")
             .read_only()
             .build(),
     ]

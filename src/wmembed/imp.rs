@@ -245,7 +245,7 @@ impl ObjectImpl for WmEmbed {
                 glib::ParamSpecUInt64::builder("latency")
                     .nick("Latency")
                     .blurb(
-                        "Time in ns by which audio leaves later than it came (0 = not yet known)",
+                        "Time in ns by which audio leaves later than it came (0 = until the sample rate is known)",
                     )
                     .read_only()
                     .build(),
@@ -280,8 +280,6 @@ impl ObjectImpl for WmEmbed {
 }
 
 impl GstObjectImpl for WmEmbed {}
-
-impl PresetImpl for WmEmbed {}
 
 impl ElementImpl for WmEmbed {
     fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {

@@ -30,6 +30,18 @@
 //! key is an error when the element goes to PAUSED. A key on a command line can be seen by others: prefer
 //! `key-file` there.
 //!
+//! # Presets
+//! Presets of `wmembed` and `wmdetect` with the same name belong together (`@preset=broadcast` in `gst-launch-1.0`):
+//!
+//! | preset | for | what differs from the defaults |
+//! | --- | --- | --- |
+//! | `broadcast` | live on air and in streams | `row-clock=utc`: signs are never used again, and the clocks of both ends must agree to 120 s. For recordings that are older, set `clock-tolerance` or `utc-start` of `wmdetect` afterwards |
+//! | `telephone` | files that are heard by telephone, G.711 or GSM | `strength=2`; `max-speed-deviation=0.02`, enough for two crystals that are 100 ppm off each |
+//! | `low-latency` | live, where 309 ms are too much | `lookahead=false`, `row-clock=utc`: 21 ms, and a score lower by a quarter |
+//!
+//! None of them sets a key or a payload. A preset that an application saves has neither `key` nor `key-file`, and to load one
+//! leaves both as they are.
+//!
 //! # Payload
 //! A mark that says nothing is stronger: with a payload, half of the frequencies carry it, and until it is read, the other half
 //! is all that a detector has. It can be set at any time, and is said over and over, in messages of 1.6 s that begin where the row
@@ -84,7 +96,7 @@
 use gst::glib;
 use gst::prelude::*;
 
-mod imp;
+pub(crate) mod imp;
 mod settings;
 mod stream;
 

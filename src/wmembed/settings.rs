@@ -39,43 +39,48 @@ impl Settings {
     pub fn properties() -> Vec<glib::ParamSpec> {
         let mut properties = Shared::properties();
         properties.extend([
-                glib::ParamSpecDouble::builder("strength")
-                    .nick("Strength")
-                    .blurb("Strength of the mark in dB (0 = the transparent default)")
-                    .minimum(-24.0)
-                    .maximum(24.0)
-                    .default_value(DEFAULT_STRENGTH)
-                    .controllable()
-                    .mutable_playing()
-                    .build(),
-                glib::ParamSpecBoolean::builder("enabled")
-                    .nick("Enabled")
-                    .blurb("Whether to mark (false = every byte stays as it is)")
-                    .default_value(DEFAULT_ENABLED)
-                    .controllable()
-                    .mutable_playing()
-                    .build(),
-                glib::ParamSpecBoolean::builder("lookahead")
-                    .nick("Look-ahead")
-                    .blurb(
-                        "Use the programme 160 ms later too: a stronger mark, 288 ms more latency",
-                    )
-                    .default_value(DEFAULT_LOOKAHEAD)
-                    .mutable_ready()
-                    .build(),
-                glib::ParamSpecInt64::builder("utc-offset")
-                    .nick("UTC offset")
-                    .blurb("Time in ns that is added to the time of day (for row-clock=utc)")
-                    .default_value(DEFAULT_UTC_OFFSET)
-                    .mutable_ready()
-                    .build(),
-                glib::ParamSpecString::builder("payload")
-                    .nick("Payload")
-                    .blurb("What the mark says, 4 bytes as 8 hex digits (empty = nothing, a stronger mark)")
-                    .default_value(Some(""))
-                    .mutable_playing()
-                    .build(),
-            ]);
+            glib::ParamSpecDouble::builder("strength")
+                .nick("Strength")
+                .blurb("Level of the mark in dB, from the transparent default (0) down to -24 or up to 24")
+                .minimum(-24.0)
+                .maximum(24.0)
+                .default_value(DEFAULT_STRENGTH)
+                .controllable()
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecBoolean::builder("enabled")
+                .nick("Enabled")
+                .blurb("Whether to mark (false = the audio passes unchanged, bit for bit)")
+                .default_value(DEFAULT_ENABLED)
+                .controllable()
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecBoolean::builder("lookahead")
+                .nick("Look-ahead")
+                .blurb(
+                    "Use the programme 160 ms later, too (false = 288 ms less latency, a score lower by a quarter)",
+                )
+                .default_value(DEFAULT_LOOKAHEAD)
+                .mutable_ready()
+                .build(),
+            glib::ParamSpecInt64::builder("utc-offset")
+                .nick("UTC offset")
+                .blurb(
+                    "Time in ns to add to the time of day, for what is broadcast later (with row-clock=utc)",
+                )
+                .default_value(DEFAULT_UTC_OFFSET)
+                .mutable_ready()
+                .build(),
+            glib::ParamSpecString::builder("payload")
+                .nick("Payload")
+                .blurb(
+                    "What the mark says, 4 bytes as 8 hex digits, from the next message on, at most 1.6 s later \
+                     (empty = nothing, a stronger mark)",
+                )
+                .default_value(Some(""))
+                .mutable_playing()
+                .build(),
+        ]);
         properties
     }
 
