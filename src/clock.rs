@@ -62,13 +62,15 @@ impl FrameClock {
     pub fn elapsed(&self, frame: u64) -> Option<gst::ClockTime> {
         frame
             .mul_div_floor(*gst::ClockTime::SECOND, self.rate)
-            .map(gst::ClockTime::from_nseconds)
+            .and_then(|time| gst::ClockTime::try_from(time).ok())
     }
 
-    /// Nanoseconds of a clock at the frame that is to come, if it showed `start` at the first one.
+    /// Nanoseconds of a clock at the frame that is to come, if it showed `start` at the first one; the last moment that
+    /// there is in place of those beyond it.
     pub fn after(&self, start: u64) -> u64 {
         let elapsed = self.elapsed(self.frames);
-        start.saturating_add(elapsed.map_or(u64::MAX, gst::ClockTime::nseconds))
+        let after = start.saturating_add(elapsed.map_or(u64::MAX, gst::ClockTime::nseconds));
+        after.min(*gst::ClockTime::MAX)
     }
 
     /// Timestamp of `frame`, if the run has timestamps.

@@ -60,3 +60,24 @@ fn caps_that_are_refused_do_not_end_an_element() {
         element.set_bus(None);
     }
 }
+
+#[test]
+fn what_follows_the_end_of_time_ends_nothing() {
+    common::init();
+    for name in ["wmembed", "wmdetect"] {
+        let element = gst::ElementFactory::make(name)
+            .property("key", KEY)
+            .build()
+            .unwrap();
+        let mut harness = gst_check::Harness::with_element(&element, Some("sink"), Some("src"));
+        harness
+            .set_src_caps_str("audio/x-raw,format=F32LE,rate=8000,channels=1,layout=interleaved");
+        let mut last = gst::Buffer::from_slice([0u8; 4000]);
+        last.get_mut().unwrap().set_pts(gst::ClockTime::MAX);
+        let mut next = gst::Buffer::from_slice([0u8; 4000]);
+        next.get_mut().unwrap().set_flags(gst::BufferFlags::DISCONT);
+        for buffer in [last, next] {
+            assert_eq!(harness.push(buffer), Ok(gst::FlowSuccess::Ok), "{name}");
+        }
+    }
+}

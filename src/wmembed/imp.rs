@@ -119,10 +119,10 @@ impl WmEmbed {
             gst::debug!(
                 CAT,
                 imp = self,
-                "Starting ({:?}) at timestamp {} and position {} of the row clock",
+                "Starting ({:?}) at timestamp {} and position {} ns of the row clock",
                 start.why,
                 input.buffer.pts().display(),
-                gst::ClockTime::from_nseconds(input.position.time)
+                input.position.time
             );
             stream.begin(&start, input.position.time);
         }
