@@ -214,11 +214,12 @@ impl Detectability {
 
     /// Tells that no more audio follows: reports about what there is, if that is 2 s. [`Detectability::reset`] is to follow.
     pub fn finish(&mut self, report: &mut dyn FnMut(&DetectabilityReport)) {
-        if let Some(row) = self.row.take() {
-            self.end_row(row, report);
-        }
+        let Some(row) = self.row.take() else {
+            return;
+        };
+        let end = self.time(self.next_window).min(end_of(row));
+        self.end_row(row, end, report);
         if self.stretch.scores > 0 {
-            let end = self.stretch.start + self.stretch.rows * ROW_NANOSECONDS;
             report(&self.end_stretch(end));
         }
     }
@@ -226,6 +227,13 @@ impl Detectability {
     /// Where window `k` starts in what has been received.
     fn window_start(&self, k: u64) -> u64 {
         (2 * k * self.delay + WINDOWS_PER_DELAY) / (2 * WINDOWS_PER_DELAY)
+    }
+
+    /// Nanoseconds of the row clock at the middle of window `k`.
+    fn time(&self, k: u64) -> u64 {
+        let frame = self.window_start(k) * self.decimator.factor();
+        let time = frame as u128 * 1_000_000_000 / self.sample_rate as u128;
+        self.start.saturating_add(time as u64)
     }
 
     fn take_window(&mut self, report: &mut dyn FnMut(&DetectabilityReport)) {
@@ -241,13 +249,11 @@ impl Detectability {
         if k < WINDOWS_PER_DELAY {
             return;
         }
-        let frame = at * self.decimator.factor();
-        let time = frame as u128 * 1_000_000_000 / self.sample_rate as u128;
-        let row = self.start.saturating_add(time as u64) / ROW_NANOSECONDS;
+        let row = self.time(k) / ROW_NANOSECONDS;
         if let Some(ended) = self.row.replace(row)
             && ended != row
         {
-            self.end_row(ended, report);
+            self.end_row(ended, end_of(ended), report);
         }
         self.map.chips(&self.products, &mut self.chips);
         for (sum, chip) in self.of_row.iter_mut().zip(&self.chips) {
@@ -255,8 +261,8 @@ impl Detectability {
         }
     }
 
-    fn end_row(&mut self, row: u64, report: &mut dyn FnMut(&DetectabilityReport)) {
-        let end = row.saturating_add(1).saturating_mul(ROW_NANOSECONDS);
+    /// Takes a row, which is heard up to `end` nanoseconds of the row clock.
+    fn end_row(&mut self, row: u64, end: u64, report: &mut dyn FnMut(&DetectabilityReport)) {
         let mut signs = [0.0; CHIPS];
         let number = self.row_clock.row(row * ROW_NANOSECONDS);
         self.signs.row(number, &mut signs);
@@ -307,6 +313,11 @@ impl Detectability {
         let since = nanoseconds.saturating_sub(self.start) as u128;
         (since * self.sample_rate as u128 / 1_000_000_000) as u64
     }
+}
+
+/// Nanoseconds of the row clock at the end of a row.
+fn end_of(row: u64) -> u64 {
+    row.saturating_add(1).saturating_mul(ROW_NANOSECONDS)
 }
 
 impl Row {
