@@ -4,7 +4,8 @@
 
     GST_PLUGIN_PATH=target/release examples/detect.py URI|FILE KEYFILE
 
-Exit status: 0 if the mark was found, 1 if not, 2 after an error. Needs python3-gi and gir1.2-gstreamer-1.0.
+Exit status: 0 if the mark was found, 1 if not, 2 after an error. Needs the Debian packages
+python3-gi and gir1.2-gstreamer-1.0, and Debian's own Python (/usr/bin/python3) if there is another one.
 """
 import sys
 
@@ -13,14 +14,14 @@ import gi
 gi.require_version("Gst", "1.0")
 from gi.repository import GLib, Gst  # noqa: E402
 
-FIELDS = ("state", "timestamp", "score", "log10-p", "window", "speed")
+FIELDS = ("state", "timestamp", "payload", "score", "log10-p", "window", "speed")
 
 
 def main(source, key_file):
     Gst.init(None)
     try:
         pipeline = Gst.parse_launch(
-            "uridecodebin name=in ! audioconvert ! wmdetect name=detect ! fakesink sync=false")
+            "uridecodebin name=in ! audioconvert name=convert ! wmdetect name=detect ! fakesink sync=false")
         uri = source if "://" in source else Gst.filename_to_uri(source)
     except GLib.Error as error:
         print(f"detect.py: {error.message}", file=sys.stderr)
@@ -48,6 +49,18 @@ def main(source, key_file):
         status = 2
         loop.quit()
 
+    def no_audio():
+        nonlocal status
+        print("detect.py: there is no audio", file=sys.stderr)
+        status = 2
+        loop.quit()
+
+    def on_no_more_pads(_decode):
+        # Without audio nothing would ever reach the sink.
+        if not pipeline.get_by_name("convert").get_static_pad("sink").is_linked():
+            GLib.idle_add(no_audio)
+
+    pipeline.get_by_name("in").connect("no-more-pads", on_no_more_pads)
     bus = pipeline.get_bus()
     bus.add_signal_watch()
     bus.connect("message::element", on_element)

@@ -6,8 +6,8 @@ mod common;
 
 use common::{detector_config, embedder_config, key, mark_saying, recording};
 use gstwm::watermark::{
-    Detection, DetectionState, Detector, DetectorConfig, Embedder, EmbedderConfig, Payload,
-    RowClock,
+    Detectability, Detection, DetectionState, Detector, DetectorConfig, Embedder, EmbedderConfig,
+    Payload, RowClock,
 };
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -120,6 +120,29 @@ fn the_embedder_never_allocates() {
         assert_eq!(count, 0, "{config:?}");
         assert!(mark.iter().any(|sample| *sample != 0.0), "{config:?}");
         assert!(changes >= 5, "{config:?}: {changes}");
+    }
+}
+
+#[test]
+fn to_measure_never_allocates() {
+    for (rate, channels, clock) in [(48_000, 2, RowClock::Stream), (16_000, 1, RowClock::Utc)] {
+        let audio = recording("music.flac", rate, channels);
+        let mut detectability = Detectability::new(rate, channels, &key(), clock).unwrap();
+        let mut reports = 0;
+        let count = allocations(|| {
+            for round in 0..2 {
+                detectability.reset(round * 1_764_000_000_070_000_000);
+                for_pieces(audio.len() / channels, |frames| {
+                    detectability.set_interval(1.0);
+                    detectability.set_payload(frames.start % 5 != 0);
+                    let samples = &audio[frames.start * channels..frames.end * channels];
+                    detectability.push(samples, &mut |_| reports += 1);
+                });
+                detectability.finish(&mut |_| reports += 1);
+            }
+        });
+        assert_eq!(count, 0, "{rate} Hz");
+        assert!(reports > 10, "{rate} Hz: {reports}");
     }
 }
 

@@ -20,7 +20,8 @@ fn heard(messages: &[gst::Message]) -> Vec<Message> {
 /// From when on (stream time in ns) the mark says what, according to `wmembed`.
 fn said(messages: &[gst::Message]) -> Vec<(u64, String)> {
     let structures = messages.iter().filter_map(|message| message.structure());
-    let changes = structures.filter(|structure| structure.name() == "wmembed");
+    // The others tell how well the mark will be found.
+    let changes = structures.filter(|s| s.name() == "wmembed" && s.has_field("payload"));
     let change = |s: &gst::StructureRef| {
         let time: u64 = s.get("stream-time").unwrap();
         for field in ["timestamp", "running-time"] {

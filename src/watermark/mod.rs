@@ -15,6 +15,7 @@ mod carrier;
 mod correlation;
 mod cut;
 mod decimation;
+pub mod detectability;
 pub mod detector;
 mod downmix;
 pub mod embedder;
@@ -66,6 +67,7 @@ mod weighting;
 mod weighting_network;
 mod windows;
 
+pub use detectability::{Detectability, DetectabilityReport};
 pub use detector::{Detection, DetectionState, Detector, DetectorConfig, DetectorStats};
 pub use embedder::{Embedder, EmbedderConfig};
 pub use format::{Carrier, ConfigError, RowClock};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 use super::settings::Settings;
-use super::stream::{Following, PayloadChange, Start, Stream, Why};
+use super::stream::{Following, Report, Start, Stream, Why};
 use crate::audio;
 use crate::clock::TOLERANCE;
 use crate::settings::{self, WmRowClock, lock};
@@ -49,6 +49,8 @@ pub struct WmEmbed {
     unclipped: Unclipped,
     /// Nanoseconds. Not part of the state, so that a query never waits for the streaming thread.
     latency: AtomicU64,
+    /// Bits of the latest score that was reported; 0 while nothing is measured.
+    detectability: AtomicU64,
 }
 
 impl WmEmbed {
@@ -69,13 +71,13 @@ impl WmEmbed {
     /// Pushes all that is held and ends the run.
     fn drain(&self) -> Result<gst::FlowSuccess, gst::FlowError> {
         // Release the lock before pushing: downstream may come back with a query or a property.
-        let buffers = {
-            let mut state = lock(&self.state);
-            state
-                .stream
-                .as_mut()
-                .map_or(Ok(Vec::new()), Stream::drain)?
+        let mut reports = Vec::new();
+        let buffers = match &mut lock(&self.state).stream {
+            Some(stream) => stream.drain(&mut reports)?,
+            None => Vec::new(),
         };
+        let segment = self.obj().segment();
+        self.post(reports, segment.downcast_ref());
         for buffer in buffers {
             gst::log!(CAT, imp = self, "Draining {buffer:?}");
             self.obj().src_pad().push(buffer)?;
@@ -100,16 +102,15 @@ impl WmEmbed {
         &self,
         input: &Input,
         following: Following,
-        changes: &mut Vec<PayloadChange>,
+        reports: &mut Vec<Report>,
     ) -> Result<Option<gst::Buffer>, gst::FlowError> {
-        let (strength, enabled, payload) = {
-            let settings = lock(&self.settings);
-            let payload = settings.payload().unwrap_or_default();
-            (settings.strength, settings.enabled, payload)
-        };
+        let marking = lock(&self.settings).marking();
         let state = &mut *lock(&self.state);
         let stream = state.stream.as_mut().ok_or(gst::FlowError::NotNegotiated)?;
-        stream.set(strength, enabled, payload);
+        stream.set(marking);
+        if !stream.is_measured() {
+            self.detectability.store(0, Ordering::SeqCst);
+        }
         let start = match following {
             Following::Continues if stream.is_running() => None,
             Following::Continues => Some(Start::with(input.buffer)),
@@ -126,7 +127,7 @@ impl WmEmbed {
             );
             stream.begin(&start, input.position.time);
         }
-        let output = stream.push(input.buffer, input.clipped, changes)?;
+        let output = stream.push(input.buffer, input.clipped, reports)?;
         state.counted = stream.position_after();
         self.utc.count(state.counted);
         Ok(output)
@@ -162,21 +163,33 @@ impl WmEmbed {
         Ok(following)
     }
 
-    /// Tells where the mark begins to say something else. No lock is held: who hears of it may set a property.
-    fn post_changes(&self, changes: Vec<PayloadChange>, segment: Option<&Segment>) {
+    /// Tells what there is to tell. No lock is held: who hears of it may set a property.
+    fn post(&self, reports: Vec<Report>, segment: Option<&Segment>) {
         let obj = self.obj();
-        for change in changes {
-            let payload = change.payload.map(|payload| payload.to_string());
-            let report = gst::Structure::builder("wmembed")
-                .field("payload", payload.unwrap_or_default())
-                .field_if_some("timestamp", change.time)
-                .field_if_some(
-                    "stream-time",
-                    segment.and_then(|s| s.to_stream_time(change.time)),
-                )
+        for report in reports {
+            let builder = gst::Structure::builder("wmembed");
+            let (time, builder) = match report {
+                Report::Payload(time, payload) => {
+                    let payload = payload.map(|payload| payload.to_string());
+                    (time, builder.field("payload", payload.unwrap_or_default()))
+                }
+                Report::Detectability(time, duration, measured) => {
+                    self.detectability
+                        .store(measured.score.to_bits(), Ordering::SeqCst);
+                    let builder = builder
+                        .field("detectability", measured.score)
+                        .field("threshold", measured.threshold)
+                        .field("weak", measured.weak)
+                        .field_if_some("duration", duration);
+                    (time, builder)
+                }
+            };
+            let report = builder
+                .field_if_some("timestamp", time)
+                .field_if_some("stream-time", segment.and_then(|s| s.to_stream_time(time)))
                 .field_if_some(
                     "running-time",
-                    segment.and_then(|s| s.to_running_time(change.time)),
+                    segment.and_then(|s| s.to_running_time(time)),
                 )
                 .build();
             gst::debug!(CAT, imp = self, "Posting {report}");
@@ -241,7 +254,7 @@ impl ObjectImpl for WmEmbed {
     fn properties() -> &'static [glib::ParamSpec] {
         static PROPERTIES: Lazy<Vec<glib::ParamSpec>> = Lazy::new(|| {
             let mut properties = Settings::properties();
-            properties.push(
+            properties.extend([
                 glib::ParamSpecUInt64::builder("latency")
                     .nick("Latency")
                     .blurb(
@@ -249,7 +262,14 @@ impl ObjectImpl for WmEmbed {
                     )
                     .read_only()
                     .build(),
-            );
+                glib::ParamSpecDouble::builder("detectability")
+                    .nick("Detectability")
+                    .blurb("Latest report of the score that wmdetect reaches in 2 s of a clean copy (0 = none yet)")
+                    .minimum(0.0)
+                    .maximum(f64::MAX)
+                    .read_only()
+                    .build(),
+            ]);
             properties
         });
         &PROPERTIES
@@ -269,6 +289,7 @@ impl ObjectImpl for WmEmbed {
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         match pspec.name() {
             "latency" => self.latency.load(Ordering::SeqCst).to_value(),
+            "detectability" => f64::from_bits(self.detectability.load(Ordering::SeqCst)).to_value(),
             _ => lock(&self.settings).get(pspec),
         }
     }
@@ -335,6 +356,7 @@ impl BaseTransformImpl for WmEmbed {
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
         *lock(&self.state) = State::default();
         self.latency.store(0, Ordering::SeqCst);
+        self.detectability.store(0, Ordering::SeqCst);
         Ok(())
     }
 
@@ -369,14 +391,14 @@ impl BaseTransformImpl for WmEmbed {
             .position(&*self.obj(), &buffer, clipped, segment)
             .unwrap_or_else(|| self.by_stream_time(stream_time));
         let following = self.arrange_for(&buffer, &position)?;
-        let mut changes = Vec::new();
+        let mut reports = Vec::new();
         let input = Input {
             buffer: &buffer,
             clipped,
             position,
         };
-        let output = self.embed(&input, following, &mut changes)?;
-        self.post_changes(changes, segment);
+        let output = self.embed(&input, following, &mut reports)?;
+        self.post(reports, segment);
         Ok(output.map_or(
             GenerateOutputSuccess::NoOutput,
             GenerateOutputSuccess::Buffer,

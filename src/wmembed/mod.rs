@@ -24,9 +24,12 @@
 //! | `payload` | none | what the mark says: four bytes as 8 hex digits, such as `00c0ffee`; empty for nothing |
 //! | `strength` | 0.0 | decibels, -24 to 24, around the transparent default; controllable |
 //! | `enabled` | `true` | whether to mark; `false` leaves every byte as it is; controllable |
+//! | `report-interval` | 10 s | ns between two reports of how well the mark will be found, see below; 0 for none |
 //! | `latency` | ns | read-only: time by which audio leaves later than it came |
+//! | `detectability` | 0 | read-only: that of the latest report; 0 before it, and while nothing is measured |
 //!
-//! The first six can be set in the states NULL and READY only, `payload`, `strength` and `enabled` at any time. A missing or useless
+//! The first six can be set in the states NULL and READY only, `payload`, `strength`, `enabled` and `report-interval` at any
+//! time. A missing or useless
 //! key is an error when the element goes to PAUSED. A key on a command line can be seen by others: prefer
 //! `key-file` there.
 //!
@@ -61,6 +64,29 @@
 //!
 //! A text that is no payload is an error when the element goes to PAUSED, and so is a payload with `carrier=noise`. Later on
 //! it is a warning on the bus, and the payload stays as it was.
+//!
+//! # How well the mark will be found
+//! Silence carries no mark, and a pure tone or what lies below 300 Hz none that would be found. So the element measures what
+//! leaves it, and says once in each `report-interval` what a `wmdetect` can make of it. That is an element message named
+//! `wmembed`, too:
+//!
+//! | field | type | meaning |
+//! | --- | --- | --- |
+//! | `detectability` | double | mean of the scores that `wmdetect` reaches in 2 s of a clean copy |
+//! | `threshold` | double | the score that a `wmdetect` with default settings needs |
+//! | `weak` | boolean | in more than half of the time the score was below the threshold |
+//! | `timestamp` | guint64 | ns, buffer timestamp of the start of what was measured |
+//! | `stream-time` | guint64 | ns, the same as stream time |
+//! | `running-time` | guint64 | ns, the same as running time |
+//! | `duration` | guint64 | ns from the start to the end |
+//!
+//! It is that of a clean copy, measured as the audio leaves; a codec or a room leaves less of it, and the element cannot know how
+//! much. `weak` means that 2 s are not enough: in a longer stretch the mark may be found all the same. With a payload it is the score
+//! before the payload is read. Where there is no mark scores are chance, and their mean is about 0, mostly less than 1.
+//!
+//! The message comes up to 0.2 s after the end of what was measured has left, and before anything that comes later.
+//! Marking that starts afresh begins a new interval; where it ends, what is left is told if it is 2 s or more. There are no reports
+//! while `enabled` is `false`, nor with `carrier=noise`.
 //!
 //! # Time of day
 //! With `row-clock=utc` the signs follow Unix time and never repeat. Where that comes from, first to last:
@@ -97,6 +123,7 @@ use gst::glib;
 use gst::prelude::*;
 
 pub(crate) mod imp;
+mod meter;
 mod settings;
 mod stream;
 

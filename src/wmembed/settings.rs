@@ -10,6 +10,7 @@ const DEFAULT_STRENGTH: f64 = 0.0;
 const DEFAULT_ENABLED: bool = true;
 const DEFAULT_LOOKAHEAD: bool = true;
 const DEFAULT_UTC_OFFSET: i64 = 0;
+const DEFAULT_REPORT_INTERVAL: gst::ClockTime = gst::ClockTime::from_seconds(10);
 
 #[derive(Clone)]
 pub(super) struct Settings {
@@ -20,6 +21,17 @@ pub(super) struct Settings {
     pub utc_offset: i64,
     /// As it was set; in a running element it is one.
     pub payload: String,
+    /// 0 for no reports.
+    pub report_interval: gst::ClockTime,
+}
+
+/// What can change from buffer to buffer: the rest holds the key, of which no more copies are made than are needed.
+#[derive(Clone, Copy)]
+pub(super) struct Marking {
+    pub strength: f64,
+    pub enabled: bool,
+    pub payload: Option<Payload>,
+    pub report_interval: gst::ClockTime,
 }
 
 impl Default for Settings {
@@ -31,6 +43,7 @@ impl Default for Settings {
             lookahead: DEFAULT_LOOKAHEAD,
             utc_offset: DEFAULT_UTC_OFFSET,
             payload: String::new(),
+            report_interval: DEFAULT_REPORT_INTERVAL,
         }
     }
 }
@@ -80,6 +93,13 @@ impl Settings {
                 .default_value(Some(""))
                 .mutable_playing()
                 .build(),
+            glib::ParamSpecUInt64::builder("report-interval")
+                .nick("Report interval")
+                .blurb("Time in ns between two reports of how well the mark will be found (0 = never)")
+                .maximum(u64::MAX - 1)
+                .default_value(DEFAULT_REPORT_INTERVAL.nseconds())
+                .mutable_playing()
+                .build(),
         ]);
         properties
     }
@@ -95,6 +115,10 @@ impl Settings {
                 let text: Option<String> = value.get().expect("type checked upstream");
                 self.payload = text.unwrap_or_default();
             }
+            "report-interval" => {
+                let nanoseconds = value.get().expect("type checked upstream");
+                self.report_interval = gst::ClockTime::from_nseconds(nanoseconds);
+            }
             _ => self.shared.set(value, pspec),
         }
     }
@@ -107,7 +131,18 @@ impl Settings {
             "lookahead" => self.lookahead.to_value(),
             "utc-offset" => self.utc_offset.to_value(),
             "payload" => self.payload.to_value(),
+            "report-interval" => self.report_interval.nseconds().to_value(),
             _ => self.shared.get(pspec),
+        }
+    }
+
+    /// What holds from the next buffer on.
+    pub fn marking(&self) -> Marking {
+        Marking {
+            strength: self.strength,
+            enabled: self.enabled,
+            payload: self.payload().unwrap_or_default(),
+            report_interval: self.report_interval,
         }
     }
 

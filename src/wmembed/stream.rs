@@ -3,6 +3,8 @@
 //!
 //! The mark comes out of the core later than the audio it belongs to, so the original bytes wait for it.
 
+use super::meter::{Measured, Meter};
+use super::settings::Marking;
 use crate::audio::{self, CHUNK};
 use crate::clock::{Arrival, FrameClock, TOLERANCE};
 use crate::samples::Samples;
@@ -82,17 +84,26 @@ struct Run {
     latest: usize,
 }
 
-/// From a moment on the mark says something else.
-pub(super) struct PayloadChange {
-    /// Timestamp of that moment, if there are any.
-    pub time: Option<gst::ClockTime>,
-    pub payload: Option<Payload>,
+/// What is to be told, each with the time (if there are timestamps) at which it begins.
+pub(super) enum Report {
+    /// From a moment on the mark says something else.
+    Payload(Option<gst::ClockTime>, Option<Payload>),
+    /// How well the mark will be found in a stretch, and how long that is.
+    Detectability(Option<gst::ClockTime>, Option<gst::ClockTime>, Measured),
+}
+
+impl Report {
+    fn of(measured: Measured, clock: &FrameClock) -> Self {
+        let (start, end) = (measured.start, measured.end);
+        Report::Detectability(clock.time(start), clock.duration(start, end), measured)
+    }
 }
 
 pub(super) struct Stream {
     info: gst_audio::AudioInfo,
     samples: Samples,
     embedder: Embedder,
+    meter: Meter,
     latency: usize,
     run: Option<Run>,
     held: VecDeque<u8>,
@@ -120,6 +131,7 @@ impl Stream {
             info: info.clone(),
             samples: Samples::new(info),
             embedder,
+            meter: Meter::new(config, key)?,
             latency,
             run: None,
             held: VecDeque::with_capacity((latency + CHUNK) * info.bpf() as usize),
@@ -136,10 +148,18 @@ impl Stream {
         gst::ClockTime::from_nseconds(time.unwrap_or(0))
     }
 
-    pub fn set(&mut self, strength: f64, enabled: bool, payload: Option<Payload>) {
-        self.embedder.set_payload(payload);
-        self.embedder.set_strength(strength);
-        self.embedder.set_enabled(enabled);
+    /// Takes the settings that hold from the next frame on.
+    pub fn set(&mut self, marking: Marking) {
+        self.embedder.set_payload(marking.payload);
+        self.embedder.set_strength(marking.strength);
+        self.embedder.set_enabled(marking.enabled);
+        let arrived = self.run.as_ref().map_or(0, |run| run.clock.arrived());
+        self.meter.set(marking, arrived);
+    }
+
+    /// Whether it is measured how well the mark will be found.
+    pub fn is_measured(&self) -> bool {
+        self.meter.is_on()
     }
 
     /// How a buffer, which is at `position` of the row clock, follows what came before.
@@ -179,6 +199,7 @@ impl Stream {
     pub fn begin(&mut self, start: &Start, position: u64) {
         self.clear();
         self.embedder.reset(position);
+        self.meter.begin(position);
         self.run = Some(Run {
             clock: FrameClock::new(self.info.rate(), start.time),
             position,
@@ -204,12 +225,12 @@ impl Stream {
     }
 
     /// Takes a buffer of the run, which has lost its first frames, `clipped` long; gives the frames whose mark is complete.
-    /// Adds to `changes` where the mark says something else from.
+    /// Adds to `reports` what is to be told before these leave.
     pub fn push(
         &mut self,
         buffer: &gst::BufferRef,
         clipped: gst::ClockTime,
-        changes: &mut Vec<PayloadChange>,
+        reports: &mut Vec<Report>,
     ) -> Result<Option<gst::Buffer>, gst::FlowError> {
         let map = buffer.map_readable().map_err(|_| gst::FlowError::Error)?;
         let bytes = audio::interleaved(&self.info, buffer, &map);
@@ -229,30 +250,35 @@ impl Stream {
         });
         // The content of a gap does not count, so the core need not see it.
         let audible = !flags.contains(gst::BufferFlags::GAP);
-        let output = self.advance(frames, Some(&bytes), audible);
+        let output = self.advance(frames, Some(&bytes), audible, reports);
         if let (Some(run), Some((frame, payload))) =
             (&self.run, self.embedder.take_payload_change())
         {
             let time = run.clock.time(frame);
-            changes.push(PayloadChange { time, payload });
+            reports.push(Report::Payload(time, payload));
         }
         output
     }
 
-    /// Gives all that is held, in pieces of the size of the latest buffer, and ends the run.
-    pub fn drain(&mut self) -> Result<Vec<gst::Buffer>, gst::FlowError> {
+    /// Gives all that is held, in pieces of the size of the latest buffer, and ends the run. Adds to `reports` what is to be
+    /// told before.
+    pub fn drain(&mut self, reports: &mut Vec<Report>) -> Result<Vec<gst::Buffer>, gst::FlowError> {
         let mut buffers = Vec::new();
         if let Some(run) = &self.run {
             let (skip, piece) = (run.skip, run.latest.max(CHUNK));
             let mut held = self.held.len() / self.info.bpf() as usize;
             if held > 0 {
-                self.advance(skip, None, false)?;
+                self.advance(skip, None, false, reports)?;
             }
             while held > 0 {
                 let frames = held.min(piece);
-                buffers.extend(self.advance(frames, None, false)?);
+                buffers.extend(self.advance(frames, None, false, reports)?);
                 held -= frames;
             }
+        }
+        if let Some(run) = &self.run {
+            let mut tell = |measured| reports.push(Report::of(measured, &run.clock));
+            self.meter.finish(&mut tell);
         }
         self.clear();
         Ok(buffers)
@@ -264,6 +290,7 @@ impl Stream {
         frames: usize,
         audio: Option<&[u8]>,
         audible: bool,
+        reports: &mut Vec<Report>,
     ) -> Result<Option<gst::Buffer>, gst::FlowError> {
         let Some(run) = self.run.as_ref() else {
             return Ok(None);
@@ -293,6 +320,7 @@ impl Stream {
                 self.embedder
                     .process(&self.input[..samples], &mut self.mark[..samples]);
                 let written = self.release(end - start, out, &mut flags)?;
+                self.measure(&out[..written], reports);
                 out = &mut out[written..];
             }
         }
@@ -344,6 +372,21 @@ impl Stream {
             written += n * bpf;
         }
         Ok(written)
+    }
+
+    /// Listens to frames that leave.
+    fn measure(&mut self, bytes: &[u8], reports: &mut Vec<Report>) {
+        let Some(run) = self.run.as_ref().filter(|_| !bytes.is_empty()) else {
+            return;
+        };
+        // Nothing is in there any more: the core has taken what came in.
+        let samples = bytes.len() / self.info.bpf() as usize * self.info.channels() as usize;
+        let heard = &mut self.input[..samples];
+        if self.meter.is_on() {
+            self.samples.analyse(bytes, heard);
+        }
+        let mut tell = |measured| reports.push(Report::of(measured, &run.clock));
+        self.meter.hear(heard, &mut tell);
     }
 
     /// Gives an output buffer the times by other clocks that its first frame came with.

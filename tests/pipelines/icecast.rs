@@ -25,8 +25,11 @@ pub struct Icecast {
 
 impl Icecast {
     pub fn start(name: &str) -> Self {
+        Self::start_at(name, free_port())
+    }
+
+    pub fn start_at(name: &str, port: u16) -> Self {
         let directory = Directory::new(name);
-        let port = free_port();
         let configuration = directory.write("icecast.xml", configuration(&directory, port));
         let mut process = Command::new("icecast2")
             .arg("-c")

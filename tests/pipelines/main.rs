@@ -7,6 +7,7 @@ mod common;
 mod file;
 mod icecast;
 mod live;
+mod radio;
 mod recipes;
 mod rtp;
 mod server;
