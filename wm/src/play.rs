@@ -117,6 +117,11 @@ impl Player {
 
 impl Drop for Player {
     fn drop(&mut self) {
+        if interrupt::check().is_err() {
+            // The program ends. To stop would take until a read from a pipe returns, which may be never.
+            std::mem::forget(self.0.clone());
+            return;
+        }
         let _ = self.0.set_state(gst::State::Null);
     }
 }
