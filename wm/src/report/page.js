@@ -10,6 +10,7 @@
     let part = [0, seconds];
     let plots = [];
     let isSetting = false;
+    const pictures = {};
 
     const colour = name => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 
@@ -81,22 +82,24 @@
         all: () => show(0, seconds),
     };
 
-    const axis = (label, values) => ({
-        stroke: colour("text"), grid: { stroke: colour("line"), width: 1 }, ticks: { stroke: colour("line"), width: 1 },
-        label, labelSize: 20, labelFont: "13px system-ui, sans-serif", font: "12px system-ui, sans-serif", values,
-        size: 40,
+    const axis = (isPicture, options) => ({
+        stroke: colour("text"), ticks: { stroke: colour("line"), width: 1 },
+        grid: { show: !isPicture, stroke: colour("line"), width: 1 },
+        labelSize: 20, labelFont: "13px system-ui, sans-serif", font: "12px system-ui, sans-serif", size: 40,
+        ...options,
     });
+
+    const times = (u, splits) => splits.map(time => clock(time, splits[1] - splits[0] < 1 ? 1 : 0));
 
     const plot = (id, height, figures, series, scale, label, paint) => {
         const target = document.getElementById(id);
         const options = {
             width: target.clientWidth, height, series: [{}, ...series],
-            legend: { show: false },
+            legend: { show: false }, padding: [12, 24, 0, 0],
             cursor: { sync: { key: "time", scales: ["x", null] }, y: false, points: { show: false },
                 drag: { x: true, y: false } },
             scales: { x: { time: false, range: (u, min, max) => [min, max], min: part[0], max: part[1] }, y: scale },
-            axes: [axis("", (u, splits) => splits.map(time => clock(time, splits[1] - splits[0] < 1 ? 1 : 0))),
-                axis(label)],
+            axes: [axis(id in pictures, { values: times }), axis(id in pictures, { label })],
             hooks: {
                 drawClear: [paint],
                 setCursor: [u => { if (u.cursor.event) tell(u.posToVal(u.cursor.left, "x")); }],
@@ -121,7 +124,6 @@
         u.ctx.restore();
     };
 
-    const pictures = {};
     const paintPicture = id => u => {
         const image = pictures[id];
         if (!image.complete || !image.naturalWidth) return;

@@ -124,7 +124,7 @@ fn summary(shown: &Shown) -> Markup {
             @if let Some(threshold) = threshold {
                 " A score of " (format!("{threshold:.1}")) " or more counts as found"
                 @if let Some(highest) = highest {
-                    "; the highest one of the search was " (format!("{highest:.1}"))
+                    "; the highest was " (format!("{highest:.1}"))
                 }
                 "."
             }

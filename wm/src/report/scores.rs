@@ -69,8 +69,8 @@ impl Default for Curve {
 
 impl Curve {
     fn add(&mut self, time: f64, score: f64) {
-        // There is none before the first row.
-        if !score.is_finite() {
+        // There is none before the first row, and the property is 0 then.
+        if !score.is_finite() || (score == 0.0 && self.highest.is_empty()) {
             return;
         }
         while (time / self.step) as usize >= POINTS {
@@ -103,6 +103,8 @@ mod tests {
     fn the_curve_keeps_its_peaks_and_stays_short() {
         let mut curve = Curve::default();
         curve.add(0.0, f64::NEG_INFINITY);
+        curve.add(0.0, 0.0);
+        assert_eq!(curve.points().count(), 0, "there is no score yet");
         for i in 0..100_000 {
             let score = if i == 70_001 { 50.0 } else { 4.0 };
             curve.add(f64::from(i) * 0.1, score);
