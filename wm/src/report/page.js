@@ -10,6 +10,8 @@
     let part = [0, seconds];
     let plots = [];
     let isSetting = false;
+    // Whether the line is where the keyboard put it, rather than at the mouse.
+    let isPlaced = false;
     const pictures = {};
 
     const colour = name => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
@@ -23,6 +25,15 @@
             : `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")}:${rest}`;
     };
 
+    // To be called when a new scale has taken effect, which is behind the task that sets it.
+    const drawLine = () => {
+        if (!isPlaced) return;
+        plots.forEach(plot => {
+            const left = plot.valToPos(place, "x");
+            plot.setCursor({ left, top: plot.bbox.height / devicePixelRatio / 2 }, false);
+        });
+    };
+
     const show = (from, to) => {
         const width = Math.min(Math.max(to - from, 0.5), seconds);
         const start = Math.min(Math.max(from, 0), seconds - width);
@@ -30,6 +41,7 @@
         isSetting = true;
         plots.forEach(plot => plot.setScale("x", { min: part[0], max: part[1] }));
         isSetting = false;
+        queueMicrotask(drawLine);
     };
 
     const zoom = (factor, middle) => {
@@ -56,10 +68,8 @@
     const point = time => {
         tell(time);
         if (place < part[0] || place > part[1]) move((place - (part[0] + part[1]) / 2) / (part[1] - part[0]));
-        plots.forEach(plot => {
-            const left = plot.valToPos(place, "x");
-            plot.setCursor({ left, top: plot.bbox.height / devicePixelRatio / 2 }, false);
-        });
+        isPlaced = true;
+        queueMicrotask(drawLine);
     };
 
     const keys = {
@@ -102,7 +112,11 @@
             axes: [axis(id in pictures, { values: times }), axis(id in pictures, { label })],
             hooks: {
                 drawClear: [paint],
-                setCursor: [u => { if (u.cursor.event) tell(u.posToVal(u.cursor.left, "x")); }],
+                setCursor: [u => {
+                    if (!u.cursor.event || u.cursor.left < 0) return;
+                    isPlaced = false;
+                    tell(u.posToVal(u.cursor.left, "x"));
+                }],
                 setScale: [(u, name) => {
                     if (name === "x" && !isSetting) show(u.scales.x.min, u.scales.x.max);
                 }],
@@ -140,8 +154,8 @@
         const highest = Math.max(data.threshold || 0, ...data.scores, 1) * 1.1;
         const lowest = Math.min(0, ...data.scores);
         plots = [plot("score", 260, [data.times, data.scores, limit], [
-            { stroke: colour("score"), width: 2 },
-            { stroke: colour("threshold"), width: 2, dash: [6, 4] },
+            { stroke: colour("score"), width: 2, points: { show: false } },
+            { stroke: colour("threshold"), width: 2, dash: [6, 4], points: { show: false } },
         ], { range: [lowest, highest] }, "score", paintSpans)];
         for (const id of Object.keys(pictures)) {
             plots.push(plot(id, 240, [[0, seconds], [null, null]], [{}], { range: [0, data.top / 1000] }, "kHz",

@@ -191,7 +191,7 @@ fn plots(shown: &Shown) -> Markup {
                 ", mark found " span.key.found {}
                 ". While the mark is there, the score is that of the 2 s before."
             }
-            div.plot id="score" tabindex="0" role="img" aria-describedby="hint"
+            div.plot id="score" tabindex="0" role="group" aria-describedby="hint"
                 aria-label="Score over time; the table of scores has the same figures" {}
         }
         (spectrogram("programme", &pictures.programme, html! {
@@ -216,7 +216,7 @@ fn spectrogram(id: &str, picture: &Picture, caption: Markup) -> Markup {
     html! {
         figure {
             figcaption { (caption) }
-            div.plot id=(id) tabindex="0" role="img" aria-describedby="hint"
+            div.plot id=(id) tabindex="0" role="group" aria-describedby="hint"
                 aria-label={ "Spectrogram: " (id) } {
                 img src=(picture.address) alt={ "Spectrogram: " (id) };
             }
