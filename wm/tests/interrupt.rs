@@ -71,7 +71,17 @@ fn an_interrupted_file_is_gone() {
             .status()
             .unwrap();
         assert!(killed.success());
-        let ran = Ran::new(running.wait_with_output().unwrap());
+        let id = running.id();
+        let (done, ended) = mpsc::channel();
+        std::thread::spawn(move || done.send(running.wait_with_output()));
+        let output = ended.recv_timeout(Duration::from_secs(60));
+        let Ok(output) = output else {
+            let _ = Command::new("kill")
+                .args(["-s", "KILL", &id.to_string()])
+                .status();
+            panic!("SIG{signal} does not end it");
+        };
+        let ran = Ran::new(output.unwrap());
         assert_eq!(ran.code, 130, "{ran:?}");
         assert_eq!(ran.output, "");
         assert_eq!(place.names(), ["in.wav"]);

@@ -71,6 +71,38 @@ fn what_a_codec_delays_is_brought_together() {
     );
 }
 
+/// Bytes of the picture of a plot: the fewer, the less there is in it.
+fn picture(page: &str, plot: &str) -> usize {
+    let plot = &page[page.find(&format!("id=\"{plot}\"")).unwrap()..];
+    between(plot, "src=\"data:image/png;base64,", "\"").len()
+}
+
+#[test]
+fn what_is_later_or_earlier_differs_in_nothing_else() {
+    let place = Place::new();
+    write_noise(&place.path("in.wav"), 16, 1, 48_000, 144_000);
+    let mut wav = hound::WavReader::open(place.path("in.wav")).unwrap();
+    let samples: Vec<i16> = wav.samples().map(Result::unwrap).collect();
+    let silence = vec![0; 4801];
+    for (moved, said) in [
+        (
+            [&silence, &samples[..]].concat(),
+            "The file is 100.0 ms later",
+        ),
+        (samples[4801..].to_vec(), "The file is 100.0 ms earlier"),
+    ] {
+        let mut out = hound::WavWriter::create(place.path("out.wav"), wav.spec()).unwrap();
+        moved.iter().for_each(|x| out.write_sample(*x).unwrap());
+        out.finalize().unwrap();
+        let ran = place.with_key("report --force out.wav -o report.html --original in.wav");
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let page = std::fs::read_to_string(place.path("report.html")).unwrap();
+        assert!(page.contains(said), "{said}");
+        let (programme, mark) = (picture(&page, "programme"), picture(&page, "mark"));
+        assert!(mark < programme / 20, "{said}: {mark} of {programme}");
+    }
+}
+
 #[test]
 fn a_page_needs_no_network_and_escapes_what_it_shows() {
     let place = Place::new();

@@ -99,6 +99,8 @@
         ...options,
     });
 
+    // Between two times on an axis, in seconds.
+    const steps = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400];
     const times = (u, splits) => splits.map(time => clock(time, splits[1] - splits[0] < 1 ? 1 : 0));
 
     const plot = (id, height, figures, series, scale, label, paint) => {
@@ -109,7 +111,7 @@
             cursor: { sync: { key: "time", scales: ["x", null] }, y: false, points: { show: false },
                 drag: { x: true, y: false } },
             scales: { x: { time: false, range: (u, min, max) => [min, max], min: part[0], max: part[1] }, y: scale },
-            axes: [axis(id in pictures, { values: times }), axis(id in pictures, { label })],
+            axes: [axis(id in pictures, { values: times, incrs: steps }), axis(id in pictures, { label })],
             hooks: {
                 drawClear: [paint],
                 setCursor: [u => {
