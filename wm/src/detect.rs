@@ -17,8 +17,6 @@ use crate::{FAILED, interrupt, text};
 const NOT_FOUND: u8 = 1;
 
 /// What `wm detect` is asked to do.
-///
-/// Exit status: 0 if the mark is in one file or more, 1 if it is in none, 2 after an error with any of them.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Audio files of any format that GStreamer decodes

@@ -20,9 +20,6 @@ use crate::progress::Progress;
 use crate::{FAILED, format, interrupt};
 
 /// What `wm embed` is asked to do.
-///
-/// The format of the output follows from the ending of its name: wav, flac, ogg (Vorbis), opus, mp3, m4a or aac. Bit
-/// depth, channels, rate and tags stay as they are where the format has them.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The audio file and the marked one; with --output-dir any number of audio files

@@ -60,7 +60,8 @@ pub fn encoder(path: &Path) -> anyhow::Result<&'static str> {
     let names = encoder.split(" ! ").filter(|piece| !piece.contains(','));
     for name in names.filter_map(|piece| piece.split(' ').next()) {
         gst::ElementFactory::find(name).with_context(|| {
-            format!("{}: this installation of GStreamer has no {name}: install its plugins good and bad", path.display())
+            let path = path.display();
+            format!("{path}: this GStreamer has no {name}: install its plugins base, good and bad")
         })?;
     }
     Ok(encoder)

@@ -39,10 +39,17 @@ enum Command {
     /// Make a key, in a new file that only you can read
     Key(key::NewKeyArguments),
     /// Mark audio files
+    ///
+    /// The format of the output follows from the ending of its name: wav, flac, ogg (Vorbis), opus, mp3, m4a or aac.
+    /// Bit depth, channels, rate and tags stay as they are where the format has them.
     Embed(embed::Arguments),
     /// Look for the mark in audio files
+    ///
+    /// Exit status: 0 if the mark is in one file or more, 1 if it is in none, 2 after an error with any of them.
     Detect(detect::Arguments),
     /// Draw where the mark is in an audio file, as a page for the browser
+    ///
+    /// Exit status: 0 if the page was written, whether or not the mark is there; 2 after an error.
     Report(report::Arguments),
     /// Watch streams, and show where the mark is now
     Monitor(monitor::Arguments),

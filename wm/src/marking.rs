@@ -19,7 +19,8 @@ pub struct ClockArguments {
     /// What counts the rows of the key, the same for embed and detect
     #[arg(long, value_enum, default_value = "stream")]
     row_clock: RowClock,
-    /// With --row-clock utc: when the first frame of each file is broadcast, such as 2026-11-27T20:00:00Z [default: now]
+    /// With --row-clock utc: when the first frame of each file is broadcast, such as
+    /// 2026-11-27T20:00:00Z [default: now]
     #[arg(long, value_name = "TIME", value_parser = start)]
     utc_start: Option<u64>,
 }

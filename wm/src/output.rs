@@ -82,3 +82,34 @@ pub fn refuse_same(input: &Path, output: &Path) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_somebody_else_wrote_meanwhile_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("out.wav");
+        let begun = Unfinished::begin(&path, false).unwrap();
+        std::fs::write(&path, "precious").unwrap();
+        let error = begun.complete().unwrap_err().to_string();
+        assert!(error.contains("exists already"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn others_can_read_it_as_any_new_file() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("out.wav");
+        let begun = Unfinished::begin(&path, false).unwrap();
+        begun.complete().unwrap();
+        let usual = directory.path().join("usual");
+        std::fs::write(&usual, "").unwrap();
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode();
+        assert_eq!(mode(&path), mode(&usual));
+    }
+}
