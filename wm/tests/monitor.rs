@@ -148,6 +148,8 @@ impl Drop for Monitor {
 
 /// How a server answers one request.
 enum Answer {
+    /// The whole recording, with its length.
+    File,
     /// The whole recording, and the end.
     Whole,
     /// The first half of it, and then nothing until the client hangs up.
@@ -156,10 +158,10 @@ enum Answer {
 }
 
 /// A radio station: no length is told, and nothing can be sought. Each request is answered as the test says.
-fn serve(directory: &Directory) -> (u16, Sender<Answer>) {
+fn serve(directory: &Directory, file: &str) -> (u16, Sender<Answer>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
-    let recording = std::fs::read(directory.path().join("marked.ogg")).unwrap();
+    let recording = std::fs::read(directory.path().join(file)).unwrap();
     let (answers, next) = channel();
     std::thread::spawn(move || {
         // Before it is told how to answer, nobody gets in.
@@ -183,6 +185,14 @@ fn send(mut stream: TcpStream, recording: &[u8], answer: &Answer) -> std::io::Re
         Answer::NotFound => "404 Not Found",
         _ => "200 OK",
     };
+    if let Answer::File = answer {
+        let length = recording.len();
+        write!(
+            stream,
+            "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"
+        )?;
+        return stream.write_all(recording);
+    }
     write!(
         stream,
         "HTTP/1.0 {status}\r\nContent-Type: application/ogg\r\nConnection: close\r\n\r\n"
@@ -193,14 +203,14 @@ fn send(mut stream: TcpStream, recording: &[u8], answer: &Answer) -> std::io::Re
             stream.write_all(&recording[..recording.len() / 2])?;
             stream.read(&mut [0]).map(drop)
         }
-        Answer::NotFound => Ok(()),
+        Answer::NotFound | Answer::File => Ok(()),
     }
 }
 
 #[test]
 fn a_stream_that_stops_is_opened_again() {
     let directory = prepare("monitor-http");
-    let (port, answers) = serve(&directory);
+    let (port, answers) = serve(&directory, "marked.ogg");
     for answer in [Answer::Whole, Answer::NotFound, Answer::Half, Answer::Whole] {
         answers.send(answer).unwrap();
     }
@@ -262,6 +272,23 @@ fn a_stream_that_stops_is_opened_again() {
         monitor.events[0]["uri"],
         format!("http://127.0.0.1:{port}/live.ogg")
     );
+}
+
+#[test]
+fn a_recording_at_a_server_is_over_when_it_ends() {
+    let directory = prepare("monitor-length");
+    let out = directory.file("marked.wav");
+    play_to_the_end(&format!(
+        "{} ! wavenc ! filesink location=\"{out}\"",
+        marked()
+    ));
+    let (port, answers) = serve(&directory, "marked.wav");
+    answers.send(Answer::File).unwrap();
+    let uri = format!("http://127.0.0.1:{port}/marked.wav");
+    let mut monitor = Monitor::start(&directory, &["--key-file=station.key", "--fast", &uri]);
+    assert_eq!(monitor.end().code(), Some(0));
+    let expected = ["connecting", "playing", "found", "payload", "lost", "ended"];
+    assert_eq!(monitor.kinds(), expected);
 }
 
 #[test]

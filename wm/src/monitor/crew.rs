@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
+use ratatui::crossterm::event::Event;
 
 use super::source::Station;
 use super::stream::Signal;
@@ -21,6 +22,8 @@ pub enum Note {
     Interrupted,
     /// A station is over, as it should be or not.
     Over(anyhow::Result<()>),
+    /// A key was pressed, or the terminal has another size.
+    Terminal(Event),
 }
 
 /// All threads that watch a station.
@@ -92,21 +95,24 @@ impl Crew {
         Ok(shared)
     }
 
-    /// Whether the watch has been interrupted by now.
-    pub fn interrupted(&mut self) -> anyhow::Result<bool> {
-        while let Ok(note) = self.notes.try_recv() {
-            if self.take(note)? {
-                return Ok(true);
-            }
+    /// Where the terminal tells its events.
+    pub fn teller(&self) -> Sender<Note> {
+        self.tell.clone()
+    }
+
+    /// The next note within this time, other than that a station is over.
+    pub fn next(&mut self, limit: Duration) -> anyhow::Result<Option<Note>> {
+        match self.notes.recv_timeout(limit) {
+            Ok(note) => self.take(note),
+            Err(_) => Ok(None),
         }
-        Ok(false)
     }
 
     /// Waits until all stations are over, or the watch is interrupted.
     pub fn wait(&mut self) -> anyhow::Result<()> {
         while self.running > 0 {
             let note = self.notes.recv()?;
-            if self.take(note)? {
+            if let Some(Note::Interrupted) = self.take(note)? {
                 break;
             }
         }
@@ -129,14 +135,14 @@ impl Crew {
         Ok(())
     }
 
-    /// Returns whether it was an interruption.
-    fn take(&mut self, note: Note) -> anyhow::Result<bool> {
+    /// Counts the stations that are over; returns other notes.
+    fn take(&mut self, note: Note) -> anyhow::Result<Option<Note>> {
         match note {
-            Note::Interrupted => Ok(true),
             Note::Over(result) => {
                 self.running -= 1;
-                result.map(|()| false)
+                result.map(|()| None)
             }
+            note => Ok(Some(note)),
         }
     }
 }

@@ -8,6 +8,7 @@ mod backoff;
 mod crew;
 mod event;
 mod processor;
+mod quiet;
 mod source;
 mod station;
 mod stream;
@@ -78,15 +79,16 @@ pub struct Arguments {
 const HELP: &str = "\
 What a URI can be:
   https://radio.example/live.ogg   all that GStreamer can open: http, https, rtsp, srt, file …
-  programme.flac                   a file; it ends, all others are tried again when they end
+  programme.flac                   a file; it is over when it ends
   rtp://239.1.2.3:5004?encoding=opus
                                    RTP that comes to this address: encoding=opus or l16, and
                                    &pt=96&rate=48000&channels=2 (as they are by default)
   mic: or mic:NAME                 the microphone that the system prefers, or one by a part of its name
   pipeline:DESCRIPTION             a source as in gst-launch-1.0
 
-Streams are tried again after 1 to 2 s, then twice as long each time up to 30 to 60 s, and after 30 s of audio
-from 1 s again. RTP is listened for all the time.
+What is at a server and has a length is over when it ends, like a file. All others are opened again when they end or
+fail: after 1 to 2 s, then twice as long each time up to 30 to 60 s, and after 30 s of audio from 1 s again.
+RTP is listened for all the time. A --loop over recordings is heard as one break after the other.
 
 Other users can see URIs of a command line: put those with a password in a --list file. Users and passwords
 in URIs (user:password@) are not shown and not written; what is behind a ? is.
@@ -151,11 +153,16 @@ impl Arguments {
             let file = OpenOptions::new().append(true).create(true).open(path);
             let file =
                 file.with_context(|| format!("the file of events {name} cannot be opened"))?;
-            writers.push(Writer::start(&name, file, || {})?);
+            writers.push(Writer::start(&name, file, || false)?);
         }
         if !self.table() {
             let name = "standard output";
-            writers.push(Writer::start(name, std::io::stdout(), crew.interrupt())?);
+            let interrupt = crew.interrupt();
+            let gone = move || {
+                interrupt();
+                true
+            };
+            writers.push(Writer::start(name, std::io::stdout(), gone)?);
         }
         Ok(writers)
     }

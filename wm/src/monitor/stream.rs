@@ -39,6 +39,7 @@ pub enum Signal {
 /// A stream that plays until it is dropped.
 pub struct Stream {
     pipeline: gst::Pipeline,
+    sink: gst::Element,
     heard: Arc<Heard>,
     pub threads: Arc<Threads>,
 }
@@ -127,6 +128,7 @@ impl Stream {
         listen(&detector, &heard, signals.clone())?;
         let stream = Stream {
             pipeline,
+            sink,
             heard,
             threads: Arc::default(),
         };
@@ -136,6 +138,18 @@ impl Stream {
             let _ = signals.send(Signal::Failed("it does not start".into()));
         }
         Ok(stream)
+    }
+
+    /// Whether it has a length, once there is audio: a recording at a server rather than a station.
+    pub fn is_recording(&self) -> bool {
+        let mut seeking = gst::query::Seeking::new(gst::Format::Time);
+        let length = self.pipeline.query_duration::<gst::ClockTime>();
+        self.pipeline.query(&mut seeking) && seeking.result().0 && length.is_some()
+    }
+
+    /// From now on it plays in real time; before, as fast as it comes.
+    pub fn pace(&self) {
+        self.sink.set_property("sync", true);
     }
 
     /// How long ago there was audio; before there was any, how long ago it was opened.

@@ -249,8 +249,8 @@ fn draw_details(frame: &mut Frame, area: Rect, station: &Station) {
         .map(|event| Line::from(event.text()));
     let lines: Vec<_> = lines.take(area.height.into()).collect();
     let title = match station.name == station.address {
-        true => station.name.clone(),
-        false => format!("{}  {}", station.name, station.address),
+        true => format!("{} ", station.name),
+        false => format!("{}  {} ", station.name, station.address),
     };
     let block = Block::new().borders(Borders::TOP).title(title);
     frame.render_widget(Paragraph::new(lines).block(block), area);

@@ -54,8 +54,10 @@ pub struct Watch {
 
 /// How a stream came to its end.
 enum End {
-    /// It came to its end.
+    /// There is no more of it now.
     Ended,
+    /// There is no more of it, and there will not be.
+    Complete,
     /// No audio came.
     Stalled,
     Failed(String),
@@ -100,15 +102,14 @@ impl Watch {
         backoff: &mut BackOff,
     ) -> (Option<Report>, Option<Duration>) {
         backoff.played(played.unwrap_or_default());
-        let file = self.source.is_file();
-        let mut wait = (!file).then(|| backoff.next(fastrand::f64()));
+        let mut wait = (!self.source.is_file()).then(|| backoff.next(fastrand::f64()));
         let report = match end {
             End::Stop => return (None, None),
-            End::Ended if played.is_none() => {
+            End::Ended | End::Complete if played.is_none() => {
                 Report::Failed("there is no audio".into(), seconds(wait))
             }
-            End::Ended if file && !self.plan.repeat => Report::Ended,
-            End::Ended if file => {
+            End::Complete if !self.plan.repeat => return (Some(Report::Ended), None),
+            End::Complete => {
                 // A file of a moment would keep the machine busy with its beginning.
                 let short = played < Some(self.plan.first_wait);
                 wait = Some(if short {
@@ -116,7 +117,7 @@ impl Watch {
                 } else {
                     Duration::ZERO
                 });
-                Report::Stopped("the file is over".into(), seconds(wait))
+                Report::Stopped("the recording is over".into(), seconds(wait))
             }
             End::Ended => Report::Stopped("the stream ended".into(), seconds(wait)),
             End::Stalled => {
@@ -134,13 +135,23 @@ impl Watch {
     /// Follows a stream to its end.
     fn play(&self, stream: &Stream, signals: &Receiver<Signal>) -> End {
         let mut load = Load::default();
+        let mut recording = self.source.is_file();
         let mut next_tick = Instant::now() + TICK;
         loop {
             let left = next_tick.saturating_duration_since(Instant::now());
             match signals.recv_timeout(left) {
-                Ok(Signal::Audio) => self.take(Report::Playing),
+                Ok(Signal::Audio) => {
+                    self.take(Report::Playing);
+                    if !recording && matches!(self.source, Source::Stream(_)) {
+                        recording = stream.is_recording();
+                        if recording && !self.plan.settings.fast {
+                            stream.pace();
+                        }
+                    }
+                }
                 Ok(Signal::Detector(said, mark)) => self.take(Report::Detector(said, mark)),
                 Ok(Signal::Failed(reason)) => return End::Failed(reason),
+                Ok(Signal::Ended) if recording => return End::Complete,
                 Ok(Signal::Ended) => return End::Ended,
                 Ok(Signal::Stop) | Err(RecvTimeoutError::Disconnected) => return End::Stop,
                 Err(RecvTimeoutError::Timeout) => {

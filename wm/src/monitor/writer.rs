@@ -37,18 +37,18 @@ struct Failures {
 }
 
 impl Writer {
-    /// `broken` is called when whoever read the lines has gone.
+    /// `gone` is called when whoever read the lines has gone; it tells whether that is the end of it.
     pub fn start(
         name: &str,
         output: impl Write + Send + 'static,
-        broken: impl Fn() + Send + 'static,
+        gone: impl Fn() -> bool + Send + 'static,
     ) -> io::Result<Self> {
         let (queue, events) = sync_channel(WAITING);
         let failures = Arc::<Failures>::default();
         let counters = failures.clone();
         let thread = std::thread::Builder::new()
             .name("writer".into())
-            .spawn(move || write_all(&events, output, &counters, broken))?;
+            .spawn(move || write_all(&events, output, &counters, gone))?;
         Ok(Writer {
             name: name.to_owned(),
             queue,
@@ -83,8 +83,9 @@ impl Outlet {
     /// Never waits.
     pub fn send(&self, event: &Event) {
         match self.queue.try_send(event.clone()) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+            // Where whoever read them has gone, nobody misses them.
+            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+            Err(TrySendError::Full(_)) => {
                 self.failures.dropped.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -109,7 +110,7 @@ fn write_all(
     events: &Receiver<Event>,
     mut output: impl Write,
     failures: &Failures,
-    broken: impl Fn(),
+    gone: impl Fn() -> bool,
 ) {
     let mut told = 0;
     let mut lines = String::new();
@@ -131,12 +132,10 @@ fn write_all(
         lines.clear();
         match written {
             Ok(()) => told = dropped,
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe && gone() => return,
             Err(error) => {
                 failures.dropped.fetch_add(count, Ordering::Relaxed);
                 *failures.lock_error() = Some(error.to_string());
-                if error.kind() == io::ErrorKind::BrokenPipe {
-                    return broken();
-                }
             }
         }
     }
@@ -179,7 +178,7 @@ mod tests {
     fn nobody_waits_for_a_reader_and_what_is_dropped_is_counted() {
         let (go_on, blocked) = channel();
         let (output, written) = channel();
-        let writer = Writer::start("here", Blocked(blocked, output), || {}).unwrap();
+        let writer = Writer::start("here", Blocked(blocked, output), || false).unwrap();
         let outlet = writer.outlet();
         // Would never come to its end if it waited.
         let sent = 3 * WAITING;
@@ -220,19 +219,20 @@ mod tests {
 
     #[test]
     fn what_cannot_be_written_is_told() {
-        let writer = Writer::start("here", Full(io::ErrorKind::StorageFull), || {}).unwrap();
+        let writer = Writer::start("here", Full(io::ErrorKind::StorageFull), || false).unwrap();
         writer.outlet().send(&event());
         let trouble = writer.finish().unwrap();
         assert_eq!(trouble, "events not written to here: 1: no storage space");
     }
 
     #[test]
-    fn a_reader_that_has_gone_is_told() {
-        let (gone, told) = channel();
-        let broken = move || gone.send(()).unwrap();
-        let writer = Writer::start("here", Full(io::ErrorKind::BrokenPipe), broken).unwrap();
+    fn a_reader_that_has_gone_is_told_and_misses_nothing() {
+        let (tell, told) = channel();
+        let broken = Full(io::ErrorKind::BrokenPipe);
+        let gone = move || tell.send(()).is_ok();
+        let writer = Writer::start("here", broken, gone).unwrap();
         writer.outlet().send(&event());
         assert_eq!(told.recv(), Ok(()));
-        writer.finish();
+        assert_eq!(writer.finish(), None);
     }
 }
