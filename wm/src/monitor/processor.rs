@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 /// What is shown is the average of this time.
 const SPAN: Duration = Duration::from_secs(10);
 
-/// The streaming threads of a pipeline. GStreamer lends threads from one pipeline to the next, therefore it counts from when
-/// a thread begins to work for this one.
+/// The streaming threads of a pipeline. GStreamer lends threads from one pipeline to the next, therefore it counts from
+/// when a thread begins to work for this one.
 #[derive(Default)]
 pub struct Threads(Mutex<Times>);
 

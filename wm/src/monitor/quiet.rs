@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Keeps what libraries write to standard error off the table. ALSA does, for one, at each attempt to open a microphone.
+//! Keeps what libraries write to standard error off the table. ALSA writes there, for one, at each attempt to open a
+//! microphone.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read};

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use gst::prelude::*;
 
 use super::event::{Mark, unix_time};
@@ -54,9 +54,9 @@ struct Heard {
 
 impl Settings {
     /// A detector with these settings.
-    fn detector(&self) -> anyhow::Result<gst::Element> {
+    fn detector(&self, key_files: &[PathBuf]) -> anyhow::Result<gst::Element> {
         let detector = gst::ElementFactory::make("wmdetect").build()?;
-        match self.key_files.as_slice() {
+        match key_files {
             [file] => detector.set_property("key-file", path_text(file)?),
             files => {
                 let keys: Vec<String> = files
@@ -72,20 +72,30 @@ impl Settings {
         Ok(detector)
     }
 
-    /// Whether the keys and the rest are of use, before anything is opened.
+    /// Whether each key and the rest are of use, before anything is opened. Tells of keys that others can read.
     pub fn check(&self) -> anyhow::Result<()> {
-        let pipeline = gst::Pipeline::new();
-        pipeline.add(&self.detector()?)?;
-        let failed = pipeline.set_state(gst::State::Paused).is_err();
-        let error = pipeline
-            .bus()
-            .and_then(|bus| bus.pop_filtered(&[gst::MessageType::Error]));
-        pipeline.set_state(gst::State::Null)?;
-        match error.as_ref().map(|message| message.view()) {
-            Some(gst::MessageView::Error(error)) => bail!("{}", error.error()),
-            _ if failed => bail!("the detector does not start with these settings"),
-            _ => Ok(()),
+        for file in &self.key_files {
+            self.try_key(file)?;
         }
+        Ok(())
+    }
+
+    fn try_key(&self, file: &Path) -> anyhow::Result<()> {
+        let pipeline = gst::Pipeline::new();
+        pipeline.add(&self.detector(&[file.to_owned()])?)?;
+        let bus = pipeline.bus().context("the pipeline has no bus")?;
+        let failed = pipeline.set_state(gst::State::Paused).is_err();
+        let messages: Vec<_> = bus.iter().collect();
+        pipeline.set_state(gst::State::Null)?;
+        for message in &messages {
+            match message.view() {
+                gst::MessageView::Warning(warning) => eprintln!("wm: {}", warning.error()),
+                gst::MessageView::Error(error) => bail!("{}", error.error()),
+                _ => {}
+            }
+        }
+        ensure!(!failed, "the detector does not start with these settings");
+        Ok(())
     }
 }
 
@@ -94,17 +104,12 @@ fn path_text(path: &Path) -> anyhow::Result<&str> {
     text.with_context(|| format!("{} is no text in UTF-8", path.display()))
 }
 
-/// The first line of a file.
+/// The first line of a file, which has been seen to hold a key.
 fn read_key(path: &Path) -> anyhow::Result<String> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("the key file {} cannot be read", path.display()))?;
-    let line = text.lines().next().unwrap_or_default().trim_end();
-    anyhow::ensure!(
-        !line.is_empty(),
-        "the first line of the key file {} is empty",
-        path.display()
-    );
-    Ok(line.to_owned())
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
 }
 
 impl Stream {
@@ -116,7 +121,7 @@ impl Stream {
     ) -> anyhow::Result<Self> {
         let pipeline = gst::Pipeline::new();
         let convert = gst::ElementFactory::make("audioconvert").build()?;
-        let detector = settings.detector()?;
+        let detector = settings.detector(&settings.key_files)?;
         let sink = gst::ElementFactory::make("fakesink")
             .property("sync", source.is_file() && !settings.fast)
             .build()?;
@@ -169,7 +174,8 @@ impl Stream {
         self.heard.any.load(Ordering::Relaxed)
     }
 
-    /// Takes what is said on the bus where it is said: no thread has to wait for it, and the thread that speaks is known.
+    /// Takes what is said on the bus where it is said: no thread has to wait for it, and the thread that speaks is
+    /// known.
     fn forward(&self, signals: Sender<Signal>) -> anyhow::Result<()> {
         let bus = self.pipeline.bus().context("the pipeline has no bus")?;
         let threads = self.threads.clone();
@@ -390,6 +396,12 @@ fn read_message(message: &gst::StructureRef) -> Option<Signal> {
 /// Why a stream failed, in one line.
 fn reason(error: &gst::message::Error) -> String {
     let plain = error.error();
+    if error
+        .debug()
+        .is_some_and(|d| d.ends_with("streaming stopped, reason error (-5)"))
+    {
+        return "the source cannot be read: nobody answers there, or the connection broke".into();
+    }
     let mut text = plain.to_string().trim_end_matches('.').to_owned();
     // "Internal data stream error" says nothing; what it was is behind it.
     if plain.matches(gst::StreamError::Failed)

@@ -77,8 +77,8 @@ fn run(
     }
 }
 
-/// Passes on what the terminal tells. A thread of its own does it, since crossterm does not return from a terminal that has
-/// gone, and the signal that says so has to be heard.
+/// Passes on what the terminal tells. A thread of its own does it, since crossterm does not return from a terminal that
+/// has gone, and the signal that says so has to be heard.
 fn listen(tell: Sender<Note>) -> std::io::Result<()> {
     let thread = std::thread::Builder::new().name("keys".into());
     thread.spawn(move || {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Keeps one station playing: opens it, waits, opens it again. Each station has a thread for this, since opening and closing
-//! can take its time.
+//! Keeps one station playing: opens it, waits, opens it again. Each station has a thread for this, since opening and
+//! closing can take its time.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -93,7 +93,7 @@ impl Watch {
         }
     }
 
-    /// What the end of a stream means, after which so much of it was heard, if any: what to tell, and how long to wait. Without
+    /// What the end of a stream means, of which so much was heard, if any: what to tell, and how long to wait. Without
     /// the one it is the end of the watch, without the other that of the station.
     fn judge(
         &self,
