@@ -495,7 +495,7 @@ mod tests {
             max_speed_deviation: 0.1,
             interval: 1.0,
         };
-        let mut detector = Detector::new(&config, &[key.clone()]).unwrap();
+        let mut detector = Detector::new(&config, std::slice::from_ref(&key)).unwrap();
         let mut coarse_after = |audio: &[f32]| {
             detector.push(audio, &mut |_| ());
             matches!(&detector.path, Path::Programme(path) if path.coarse)
