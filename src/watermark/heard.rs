@@ -38,7 +38,7 @@ impl Heard {
         let sums = correlator.bins().1.len();
         Heard {
             rate: sample_rate as f64,
-            recent: RecentSlots::new(sums),
+            recent: RecentSlots::new(sums, maps.len()),
             now: 0.0,
             loudness: 0.0,
             frames: 0,
@@ -69,7 +69,7 @@ impl Heard {
         let seconds = slot.middle / self.rate;
         self.now = seconds;
         self.loudness = slot.loudness;
-        self.recent.push(seconds, slot.sums);
+        self.recent.push(seconds, slot.sums, &self.maps);
         self.sums.copy_from_slice(slot.sums);
         self.made.fill(false);
         self.slots += 1;

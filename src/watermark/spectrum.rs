@@ -121,9 +121,9 @@ pub struct Timeline {
 impl Timeline {
     /// Keeps at least `keep` frames behind the newest.
     pub fn new(keep: usize) -> Self {
-        // Twice the room, so that old frames are moved out of the way only once in `keep` frames.
+        // Half as much more room, so that old frames are moved out of the way only once in so many: two for each new one.
         Timeline {
-            samples: vec![0.0; 2 * keep],
+            samples: vec![0.0; keep + keep.div_ceil(2)],
             first: 0,
             keep,
             used: 0,

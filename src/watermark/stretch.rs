@@ -35,7 +35,7 @@ const FIRST_SLOT: f64 = DELAY + 0.5 * (SLOT - FRAME);
 /// Time from where a mark may begin at the latest to the middle of the latest slot.
 const LATEST_BEGINNING: f64 = 0.5 * (WINDOW + SLOT - FRAME);
 
-/// The sums of the latest slots.
+/// The latest slots.
 pub struct RecentSlots {
     slots: Vec<RecentSlot>,
     /// Slots since the start.
@@ -45,9 +45,23 @@ pub struct RecentSlots {
     change: ChangePoint,
 }
 
-struct RecentSlot {
-    seconds: f64,
+/// What is kept of a slot.
+pub struct RecentSlot {
+    /// Its middle.
+    pub seconds: f64,
+    /// Its sums, from which its chips at any speed follow; or its chips, an eighth of that, if only one speed is searched.
     sums: Vec<Complex<f32>>,
+    chips: Vec<f32>,
+}
+
+impl RecentSlot {
+    /// Writes its chips at the speed of `map`, which is one of those that are searched.
+    pub fn chips(&self, map: &SpeedMap, chips: &mut [f32; CHIPS]) {
+        match self.chips.as_array() {
+            Some(kept) => *chips = *kept,
+            None => map.chips(&self.sums, chips),
+        }
+    }
 }
 
 /// Where the mark begins.
@@ -62,11 +76,13 @@ pub struct Beginning {
 }
 
 impl RecentSlots {
-    /// Room for slots of `sums` sums.
-    pub fn new(sums: usize) -> Self {
+    /// Room for slots of `sums` sums, of which the chips are asked for at `speeds` speeds.
+    pub fn new(sums: usize, speeds: usize) -> Self {
+        let (sums, chips) = if speeds == 1 { (0, CHIPS) } else { (sums, 0) };
         let slot = || RecentSlot {
             seconds: 0.0,
             sums: vec![Complex::ZERO; sums],
+            chips: vec![0.0; chips],
         };
         RecentSlots {
             slots: (0..SLOTS).map(|_| slot()).collect(),
@@ -82,11 +98,14 @@ impl RecentSlots {
         self.taken = 0;
     }
 
-    /// Adds a slot.
-    pub fn push(&mut self, seconds: f64, sums: &[Complex<f32>]) {
+    /// Adds a slot; `maps` are those of the speeds that are searched.
+    pub fn push(&mut self, seconds: f64, sums: &[Complex<f32>], maps: &[SpeedMap]) {
         let slot = &mut self.slots[self.taken % SLOTS];
         slot.seconds = seconds;
-        slot.sums.copy_from_slice(sums);
+        match maps {
+            [only] => only.chips(sums, &mut slot.chips),
+            _ => slot.sums.copy_from_slice(sums),
+        }
         self.taken += 1;
     }
 
@@ -94,12 +113,11 @@ impl RecentSlots {
         self.taken.min(SLOTS)
     }
 
-    /// The slots from `seconds` on, the oldest first: their middles and their sums.
-    pub fn since(&self, seconds: f64) -> impl Iterator<Item = (f64, &[Complex<f32>])> {
+    /// The slots from `seconds` on, the oldest first.
+    pub fn since(&self, seconds: f64) -> impl Iterator<Item = &RecentSlot> {
         (self.taken - self.len()..self.taken)
             .map(|slot| &self.slots[slot % SLOTS])
             .filter(move |slot| slot.seconds >= seconds)
-            .map(|slot| (slot.seconds, &slot.sums[..]))
     }
 
     /// Where the mark begins that is heard now; `signs(seconds, shift)` are those that it has at a
@@ -112,7 +130,7 @@ impl RecentSlots {
         let len = self.len();
         for i in 0..len {
             let at = (self.taken - len + i) % SLOTS;
-            map.chips(&self.slots[at].sums, &mut self.chips);
+            self.slots[at].chips(map, &mut self.chips);
             let norm = norm(&self.chips);
             for (place, scores) in self.scores.iter_mut().enumerate() {
                 let signs = signs(self.slots[at].seconds, place as i64 - REACH);

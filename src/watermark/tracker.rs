@@ -164,10 +164,10 @@ impl Tracker {
         self.row = None;
         let Lane { speed, place, .. } = self.lanes[CENTRE];
         let map = &heard.maps[speed];
-        for (seconds, sums) in heard.recent.since(f64::NEG_INFINITY) {
+        for slot in heard.recent.since(f64::NEG_INFINITY) {
             let mut chips = [0.0; CHIPS];
-            map.chips(sums, &mut chips);
-            let (_, row) = rows_at(clock, self.row_clock, seconds, map.speed, place);
+            slot.chips(map, &mut chips);
+            let (_, row) = rows_at(clock, self.row_clock, slot.seconds, map.speed, place);
             self.read_slot(row, &chips);
         }
     }
@@ -317,12 +317,12 @@ impl Tracker {
         let place = self.position_of_place(maps, seconds);
         self.timing
             .restart(begins, place - (seconds - begins) * playing);
-        for (at, sums) in heard.recent.since(begins) {
-            maps[speed].chips(sums, &mut self.chips);
+        for slot in heard.recent.since(begins) {
+            slot.chips(&maps[speed], &mut self.chips);
             if !self.reader.odd_chips_count() {
                 silence_odd(&mut self.chips);
             }
-            self.timing.advance(at, playing);
+            self.timing.advance(slot.seconds, playing);
             self.keep_time(clock);
         }
     }
