@@ -270,6 +270,15 @@ impl Drop for Running {
 }
 
 #[test]
+fn a_microphone_hears_the_mark_as_the_manual_says() {
+    let heard = "filesrc location=in.flac ! decodebin ! audioconvert ! audioresample \
+         ! wmembed key-file=station.key ! clocksync";
+    Recipe::new("Microphone")
+        .with("autoaudiosrc !", &format!("{heard} !"))
+        .run();
+}
+
+#[test]
 fn a_player_marks_and_finds_as_the_manual_says() {
     Recipe::new("Players").run();
 }
@@ -315,7 +324,7 @@ fn icecast_works_as_the_manual_says() {
 /// A section that is added to the manual needs a test above.
 #[test]
 fn every_recipe_of_the_manual_is_run() {
-    let run = ["Players", "MPEG-TS", "HLS", "RTP", "Icecast"];
+    let run = ["Microphone", "Players", "MPEG-TS", "HLS", "RTP", "Icecast"];
     assert_eq!(sections_with_pipelines(&page(MANUAL)), run);
     let described = blocks(&page(MANUAL))
         .iter()
