@@ -8,6 +8,7 @@ mod file;
 mod icecast;
 mod live;
 mod radio;
+mod readme;
 mod recipes;
 mod rtp;
 mod server;

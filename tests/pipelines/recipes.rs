@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The commands of docs/pipelines.md, run as they stand there.
+//! The commands of docs/pipelines.md, run as they stand there; `readme` runs those of the other pages.
 
 use crate::common::{self, Directory, KEY};
 use crate::icecast::{Icecast, PASSWORD};
@@ -40,51 +40,78 @@ const ELEMENTS: [(&str, &str); 22] = [
     ("avdec_aac", LIBAV),
 ];
 
-fn manual() -> String {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/pipelines.md");
-    std::fs::read_to_string(path).unwrap()
+const MANUAL: &str = "docs/pipelines.md";
+
+/// The text of a page, by its name in the repository.
+pub fn page(name: &str) -> String {
+    std::fs::read_to_string(format!("{}/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
 }
 
 /// Blocks of code in a text, each with the language that it names.
-fn blocks(text: &str) -> Vec<(&str, &str)> {
+pub fn blocks(text: &str) -> Vec<(&str, &str)> {
     let fenced = text.split("```").skip(1).step_by(2);
     fenced.filter_map(|block| block.split_once('\n')).collect()
 }
 
-/// A section of the manual, and a directory in which its commands work.
+/// The sections of a page that have commands for `gst-launch-1.0` in them.
+pub fn sections_with_pipelines(page: &str) -> Vec<&str> {
+    let sections = page.split("\n##").skip(1);
+    let runs_a_pipeline = |section: &&str| {
+        let mut blocks = blocks(section).into_iter();
+        blocks.any(|(language, text)| language != "text" && text.contains("gst-launch-1.0 "))
+    };
+    let titles = sections
+        .filter(runs_a_pipeline)
+        .filter_map(|section| section.lines().next());
+    titles
+        .map(|title| title.trim_start_matches(['#', ' ']))
+        .collect()
+}
+
+/// A section of a page, and a directory in which its commands work.
 pub struct Recipe {
     section: String,
     directory: Directory,
 }
 
 impl Recipe {
+    /// A section of the manual.
     pub fn new(title: &str) -> Self {
-        let manual = manual();
-        let heading = format!("\n## {title}\n");
-        let (_, section) = manual
-            .split_once(&heading)
-            .expect("a section of the manual");
-        let section = section.split("\n## ").next().unwrap().to_owned();
+        Recipe::of(MANUAL, title)
+    }
+
+    /// A section of any page, up to the next heading.
+    pub fn of(name: &str, title: &str) -> Self {
+        let page = page(name);
+        let mut sections = page.split("\n##");
+        let section = sections
+            .find(|section| section.lines().next().unwrap().trim_matches(['#', ' ']) == title)
+            .unwrap_or_else(|| panic!("{name} has no section {title:?}"))
+            .to_owned();
         let named = ELEMENTS
             .iter()
             .filter(|(element, _)| section.contains(element));
         common::need(&named.copied().collect::<Vec<_>>());
         let name: String = title.chars().filter(char::is_ascii_alphanumeric).collect();
         let directory = Directory::new(&format!("recipe-{name}"));
-        std::fs::copy(common::data("music.flac"), directory.file("programme.flac")).unwrap();
+        for file in ["programme.flac", "in.flac"] {
+            std::fs::copy(common::data("music.flac"), directory.file(file)).unwrap();
+        }
         write_key(&directory.file("station.key"));
         Recipe { section, directory }
     }
 
     /// What the section says, with something else in place of a word of it.
-    fn with(mut self, word: &str, other: &str) -> Self {
+    pub fn with(mut self, word: &str, other: &str) -> Self {
         assert!(self.section.contains(word), "{word}");
         self.section = self.section.replace(word, other);
         self
     }
 
-    fn commands(&self) -> Vec<&str> {
-        let of_a_shell = |block: &(&str, &str)| block.0 == "sh";
+    /// Commands of a shell that play pipelines. What else there is, such as `wm`, is run by wm/tests/pages.rs.
+    pub fn commands(&self) -> Vec<&str> {
+        let of_a_shell =
+            |block: &(&str, &str)| block.0 == "sh" && block.1.contains("gst-launch-1.0 ");
         let blocks = blocks(&self.section).into_iter().filter(of_a_shell);
         blocks.map(|(_, text)| text).collect()
     }
@@ -105,24 +132,29 @@ impl Recipe {
     }
 
     /// Starts a command of the section.
-    fn start(&self, command: &str) -> Running {
+    pub fn start(&self, command: &str) -> Running {
         Running::start(command, self.directory.path())
     }
 
     /// Runs the commands of the section one after the other; the last of them finds the mark.
-    fn run(&self) {
+    pub fn run(&self) {
+        self.run_and_hear(FOUND);
+    }
+
+    /// Runs the commands of the section one after the other; the last of them says this.
+    pub fn run_and_hear(&self, text: &str) {
         let commands = self.commands();
         let (listening, marking) = commands.split_last().unwrap();
         for command in marking {
             self.start(command).end();
         }
         let said = self.start(listening).end();
-        assert!(said.contains(FOUND), "{listening}\n{said}");
+        assert!(said.contains(text), "{listening}\n{said}");
     }
 }
 
-const FOUND: &str = "state=(string)found";
-const PRESENT: &str = "state=(string)present";
+pub const FOUND: &str = "state=(string)found";
+pub const PRESENT: &str = "state=(string)present";
 
 fn write_key(path: &str) {
     use std::io::Write;
@@ -156,6 +188,8 @@ fn plugins() -> PathBuf {
     directory
 }
 
+const SHIPPED_PRESETS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/presets");
+
 /// A command of a shell, in a group of processes of its own, which knows the plugins there.
 fn in_a_shell(command: &str, plugins: &Path) -> Command {
     let mut shell = Command::new("sh");
@@ -163,6 +197,7 @@ fn in_a_shell(command: &str, plugins: &Path) -> Command {
         .args(["-c", &format!("exec 2>&1\n{command}")])
         .env("GST_PLUGIN_PATH", plugins)
         .env("GST_REGISTRY", plugins.join("registry.bin"))
+        .env("GST_PRESET_PATH", SHIPPED_PRESETS)
         // A warning about someone else's plugin stops nothing here.
         .env_remove("G_DEBUG")
         .stdin(Stdio::null())
@@ -172,10 +207,10 @@ fn in_a_shell(command: &str, plugins: &Path) -> Command {
 }
 
 /// A command that runs, until this is dropped at the latest.
-struct Running {
+pub struct Running {
     process: Child,
     lines: Receiver<String>,
-    said: String,
+    pub said: String,
 }
 
 impl Running {
@@ -196,7 +231,7 @@ impl Running {
     }
 
     /// Takes lines until there is one with this text; tells whether there is.
-    fn hears(&mut self, text: &str) -> bool {
+    pub fn hears(&mut self, text: &str) -> bool {
         let deadline = Instant::now() + LIMIT;
         while !self.said.lines().any(|line| line.contains(text)) {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -235,6 +270,15 @@ impl Drop for Running {
 }
 
 #[test]
+fn a_microphone_hears_the_mark_as_the_manual_says() {
+    let heard = "filesrc location=in.flac ! decodebin ! audioconvert ! audioresample \
+         ! wmembed key-file=station.key ! clocksync";
+    Recipe::new("Microphone")
+        .with("autoaudiosrc !", &format!("{heard} !"))
+        .run();
+}
+
+#[test]
 fn a_player_marks_and_finds_as_the_manual_says() {
     Recipe::new("Players").run();
 }
@@ -259,11 +303,8 @@ fn rtp_works_as_the_manual_says() {
     assert!(heard, "{}", listener.said);
 }
 
-#[test]
-fn icecast_works_as_the_manual_says() {
-    let server = Icecast::start("recipe-icecast");
-    let port = format!("{}", server.port);
-    let recipe = Recipe::new("Icecast").with("8000", &port);
+/// Marks and sends in one command, listens in the other, until the mark is found and stays.
+pub fn through_icecast(server: &Icecast, recipe: &Recipe) {
     assert!(recipe.section.contains(&format!("password={PASSWORD}")));
     let [marking, listening] = recipe.commands().try_into().unwrap();
     let _marker = recipe.start(marking);
@@ -273,17 +314,21 @@ fn icecast_works_as_the_manual_says() {
     assert!(heard, "{}", listener.said);
 }
 
-/// A section that is added to the manual needs a test above, or in `webrtc`.
+#[test]
+fn icecast_works_as_the_manual_says() {
+    let server = Icecast::start("recipe-icecast");
+    let recipe = Recipe::new("Icecast").with("8000", &server.port.to_string());
+    through_icecast(&server, &recipe);
+}
+
+/// A section that is added to the manual needs a test above.
 #[test]
 fn every_recipe_of_the_manual_is_run() {
-    let manual = manual();
-    let sections = manual.split("\n## ").skip(1);
-    let with_code = sections.filter(|section| !blocks(section).is_empty());
-    let titles: Vec<_> = with_code
-        .filter_map(|section| section.lines().next())
-        .collect();
-    assert_eq!(
-        titles,
-        ["Players", "MPEG-TS", "HLS", "RTP", "Icecast", "WebRTC"]
-    );
+    let run = ["Microphone", "Players", "MPEG-TS", "HLS", "RTP", "Icecast"];
+    assert_eq!(sections_with_pipelines(&page(MANUAL)), run);
+    let described = blocks(&page(MANUAL))
+        .iter()
+        .filter(|block| block.0 == "text")
+        .count();
+    assert_eq!(described, 2, "`webrtc` runs the two of WebRTC");
 }
