@@ -7,8 +7,8 @@ packages=(
     libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev
     gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good
     gstreamer1.0-plugins-bad gstreamer1.0-libav
-    # For the tests of whole pipelines: WebRTC, Icecast.
-    gstreamer1.0-nice icecast2
+    # For the tests of whole pipelines: WebRTC, Icecast, editing.
+    gstreamer1.0-nice icecast2 ges1.0-tools
     "$@"
 )
 
@@ -20,7 +20,7 @@ fi
 if ! command -v apt-get > /dev/null || ! command -v dpkg-query > /dev/null; then
     echo "deps: this is not Debian, so nothing is installed. Needed are a C linker, make, pkg-config, and"
     echo "deps: GStreamer 1.20 or newer: tools, headers (core and base), and the plugins base, good, bad, libav and"
-    echo "deps: nice. The tests need icecast2 (Icecast), too."
+    echo "deps: nice. The tests need icecast2 (Icecast) and ges1.0-tools (GStreamer Editing Services), too."
     exit 0
 fi
 

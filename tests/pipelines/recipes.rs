@@ -110,8 +110,10 @@ impl Recipe {
 
     /// Commands of a shell that play pipelines. What else there is, such as `wm`, is run by wm/tests/pages.rs.
     pub fn commands(&self) -> Vec<&str> {
-        let of_a_shell =
-            |block: &(&str, &str)| block.0 == "sh" && block.1.contains("gst-launch-1.0 ");
+        let of_a_shell = |block: &(&str, &str)| {
+            block.0 == "sh"
+                && (block.1.contains("gst-launch-1.0 ") || block.1.contains("ges-launch"))
+        };
         let blocks = blocks(&self.section).into_iter().filter(of_a_shell);
         blocks.map(|(_, text)| text).collect()
     }
@@ -321,10 +323,23 @@ fn icecast_works_as_the_manual_says() {
     through_icecast(&server, &recipe);
 }
 
+#[test]
+fn a_clip_that_is_edited_is_marked_as_the_manual_says() {
+    Recipe::new("Editing").run();
+}
+
 /// A section that is added to the manual needs a test above.
 #[test]
 fn every_recipe_of_the_manual_is_run() {
-    let run = ["Microphone", "Players", "MPEG-TS", "HLS", "RTP", "Icecast"];
+    let run = [
+        "Microphone",
+        "Players",
+        "MPEG-TS",
+        "HLS",
+        "RTP",
+        "Icecast",
+        "Editing",
+    ];
     assert_eq!(sections_with_pipelines(&page(MANUAL)), run);
     let described = blocks(&page(MANUAL))
         .iter()

@@ -232,7 +232,7 @@ fn a_stream_that_stops_is_opened_again() {
     let stopped = monitor.wait("stopped");
     assert_eq!(stopped["reason"], "the stream ended");
     assert!(
-        (0.01..=0.02).contains(&stopped["retry-in"].as_f64().unwrap()),
+        (0.01..=0.02).contains(&stopped["retry_in"].as_f64().unwrap()),
         "{stopped}"
     );
     let error = monitor.wait("error");
@@ -322,7 +322,7 @@ fn files_end_and_events_are_appended() {
             ["connecting", "playing", "found", "payload", "lost", "ended"]
         );
         for event in events.filter(|event| event["score"].is_f64()) {
-            assert_eq!(event["key-index"], 1, "{event}");
+            assert_eq!(event["key_index"], 1, "{event}");
         }
     }
     let text = std::fs::read_to_string(directory.path().join("events.jsonl")).unwrap();
@@ -383,7 +383,7 @@ fn packets_are_listened_for_all_the_time() {
         sender.set_state(gst::State::Null).unwrap();
         let stopped = monitor.wait("stopped");
         assert_eq!(
-            (&stopped["reason"], &stopped["retry-in"]),
+            (&stopped["reason"], &stopped["retry_in"]),
             (&"no audio for 1 s".into(), &0.0.into())
         );
     }

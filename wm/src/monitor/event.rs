@@ -30,11 +30,10 @@ pub enum Kind {
 
 /// What the detector says about the mark.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct Mark {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,
-    #[serde(rename = "log10-p", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub log10_p: Option<f64>,
     /// 8 hex digits.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,7 +51,6 @@ pub struct Mark {
 
 /// Something that happened to a station.
 #[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct Event {
     pub time: Timestamp,
     pub station: String,
@@ -180,8 +178,8 @@ mod tests {
         assert_eq!(
             found.json(),
             "{\"time\":\"2026-11-27T14:50:01.5Z\",\"station\":\"One\",\"uri\":\"http://h/live\",\
-             \"event\":\"found\",\"score\":12.5,\"log10-p\":-20.0,\"payload\":\"00c0ffee\",\"key-index\":1,\
-             \"stream-time\":0.25,\"broadcast-time\":\"2026-11-23T22:46:45.994182823Z\"}\n"
+             \"event\":\"found\",\"score\":12.5,\"log10_p\":-20.0,\"payload\":\"00c0ffee\",\"key_index\":1,\
+             \"stream_time\":0.25,\"broadcast_time\":\"2026-11-23T22:46:45.994182823Z\"}\n"
         );
         let mut stopped = event(Kind::Stopped);
         stopped.reason = Some("a \"line\"\nbreak".into());
@@ -189,7 +187,7 @@ mod tests {
         assert_eq!(
             stopped.json(),
             "{\"time\":\"2026-11-27T14:50:01.5Z\",\"station\":\"One\",\"uri\":\"http://h/live\",\
-             \"event\":\"stopped\",\"reason\":\"a \\\"line\\\"\\nbreak\",\"retry-in\":1.5}\n"
+             \"event\":\"stopped\",\"reason\":\"a \\\"line\\\"\\nbreak\",\"retry_in\":1.5}\n"
         );
     }
 

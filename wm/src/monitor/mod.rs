@@ -42,7 +42,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     pub list: Option<PathBuf>,
     /// File whose first line is the key: 64 hex digits, or a passphrase. Give it again to listen for several keys
-    #[arg(long, short, value_name = "FILE", required = true)]
+    #[arg(long, short, value_name = "FILE", env = "WM_KEY_FILE", required = true)]
     pub key_file: Vec<PathBuf>,
     /// Append the events to a file, a line of JSON each
     #[arg(long, value_name = "FILE")]
@@ -99,8 +99,8 @@ At the bottom it is that of the whole process.
 
 Keys: q quit, j and k or arrows select a station, s sort.
 
-Events: connecting, playing, found, payload, lost, stopped, error, ended. Their times are UTC, stream-time and
-retry-in are seconds. Events that a slow disk or reader leaves no room for are dropped and counted.
+Events: connecting, playing, found, payload, lost, stopped, error, ended. Their times are UTC, stream_time and
+retry_in are seconds. Events that a slow disk or reader leaves no room for are dropped and counted.
 
 Exit status: 0 if the mark was found in any stream, 1 if not, 2 after an error.";
 
