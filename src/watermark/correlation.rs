@@ -2,7 +2,8 @@
 //! From received audio to chip correlations.
 //!
 //! Frames of 128 ms every 10 ms; each is compared with the one 160 ms earlier. Four comparisons make a
-//! slot of 40 ms, a fifth of a row. While a strong mark is followed, every second frame is enough. All this depends on the audio alone, never on the key.
+//! slot of 40 ms, a fifth of a row. All this depends on the audio alone, with one exception: while a strong mark is
+//! followed, every second frame is left out. Unmarked audio has none, so the proof of [`super::bound`] is not touched.
 
 use super::decimation::Decimator;
 use super::format::{CHIP_HIGH, CHIP_LOW, DELAY, WINDOW};
@@ -21,8 +22,8 @@ pub const FRAME: f64 = DELAY / FRAMES_PER_DELAY as f64;
 /// Weights are made anew for one frame of so many: usually, and while every second frame is left out.
 const WEIGHED: u64 = 2;
 const WEIGHED_COARSELY: u64 = 4;
-/// What has piled up while the weighting learned is worked off at so many times the speed of the audio, not at once: at the
-/// widest search that would hold up a live stream for half a second.
+/// What has piled up while the weighting learned is worked off at so many times the speed of the audio, not at once: at
+/// the widest search that would hold up a live stream for half a second.
 const PACE: u64 = 4;
 /// Slots in a row.
 pub const SLOTS_PER_ROW: usize = 5;
@@ -248,7 +249,8 @@ impl Correlator {
         }
     }
 
-    /// Where frame `k` starts in what has been received, the silence before the audio included. Sixteen frames are one delay to the sample, at any rate.
+    /// Where frame `k` starts in what has been received, the silence before the audio included. Sixteen frames are one
+    /// delay to the sample, at any rate.
     fn start(&self, k: u64) -> u64 {
         (2 * k * self.delay + FRAMES_PER_DELAY) / (2 * FRAMES_PER_DELAY)
     }

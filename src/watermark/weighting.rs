@@ -4,7 +4,7 @@
 //! Phases carry the mark and levels hardly do, but not all phases are worth the same: a cell that holds
 //! little but the noise of a room, or the noise of a codec, says next to nothing. So each cell keeps its phase and
 //! gets a weight for its magnitude. All weights come from the received audio alone, never from the key, so the
-//! proof of [`super::bound`] holds whatever they are.
+//! proof of [`super::bound`] holds whatever they are; what it says of frames that are left out goes for their weights, too.
 //!
 //! What tells a good cell from a bad one is different in a room, in noise and behind a telephone codec. The weight is
 //! the exponential of what a very small neural network makes of 13 levels around the cell, all of them
