@@ -50,15 +50,24 @@ put() {
     done
 }
 
+# Directories that every system has, with something in them or not.
+is_of_system() {
+    case $1 in
+        / | /opt | /usr | /usr/bin | /usr/lib | /usr/share) true ;;
+        /usr/local | /usr/local/bin | /usr/local/lib | /usr/local/share) true ;;
+        *) false ;;
+    esac
+}
+
 take_away() {
     list | while IFS=$'\t' read -r _ _ goal; do
         rm -f "${DESTDIR:-}$goal"
-        # Directories go as far as they are empty, but not DESTDIR itself.
-        (
-            cd "${DESTDIR:-/}"
-            directory=$(dirname "${goal#/}")
-            [ ! -d "$directory" ] || rmdir -p --ignore-fail-on-non-empty "$directory"
-        )
+        # Directories go as far as they are empty.
+        directory=$(dirname "$goal")
+        while ! is_of_system "$directory" && [ "$directory" != . ]; do
+            [ ! -e "${DESTDIR:-}$directory" ] || rmdir "${DESTDIR:-}$directory" 2> /dev/null || break
+            directory=$(dirname "$directory")
+        done
     done
 }
 

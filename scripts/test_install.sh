@@ -136,7 +136,12 @@ DESTDIR=$root scripts/install.sh uninstall
 expect_as_before "make uninstall"
 
 mkdir "$root/stage"
-DESTDIR=$root/stage PREFIX=/opt/wm scripts/install.sh install > /dev/null
-DESTDIR=$root/stage PREFIX=/opt/wm scripts/install.sh uninstall
-[ -z "$(ls -A "$root/stage")" ] || fail "make uninstall with PREFIX left something: $(find "$root/stage")"
+for prefix in /opt/wm /usr/local; do
+    mkdir -p "$root"/stage/{opt,usr/local/bin}
+    DESTDIR=$root/stage PREFIX=$prefix scripts/install.sh install > /dev/null
+    DESTDIR=$root/stage PREFIX=$prefix scripts/install.sh uninstall
+    left=$(cd "$root/stage" && find . -not -path ./usr/local/lib -not -path ./usr/local/share | sort | tr '\n' ' ')
+    [ "$left" = ". ./opt ./usr ./usr/local ./usr/local/bin " ] \
+        || fail "make uninstall with PREFIX=$prefix left more or less than what was there: $left"
+done
 echo "test-install: removed without a trace"
