@@ -57,7 +57,7 @@ pub struct RecentSlot {
 impl RecentSlot {
     /// Writes its chips at the speed of `map`, which is one of those that are searched.
     pub fn chips(&self, map: &SpeedMap, chips: &mut [f32; CHIPS]) {
-        match self.chips.as_array() {
+        match self.chips.first_chunk() {
             Some(kept) => *chips = *kept,
             None => map.chips(&self.sums, chips),
         }
