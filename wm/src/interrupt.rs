@@ -2,9 +2,13 @@
 //! Ctrl-C, and the other signals that ask a program to end: the work is given up in an orderly way.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// As shells have it for Ctrl-C: 128 and the number of the signal.
 pub const EXIT_STATUS: u8 = 130;
+
+/// Whoever asks again after this long need not wait for an end in good order.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
@@ -20,9 +24,17 @@ impl std::fmt::Display for Interrupted {
 
 impl std::error::Error for Interrupted {}
 
-/// From now on signals only say that there was one. To be called once.
+/// From now on the first signal only says that there was one. To be called once.
 pub fn catch() -> anyhow::Result<()> {
-    ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::SeqCst))?;
+    let mut first = None;
+    ctrlc::set_handler(move || {
+        INTERRUPTED.store(true, Ordering::SeqCst);
+        let first: &mut Instant = first.get_or_insert_with(Instant::now);
+        if first.elapsed() > PATIENCE {
+            // GStreamer may be waiting for a pipe that nobody opens at the other end.
+            std::process::exit(EXIT_STATUS.into());
+        }
+    })?;
     Ok(())
 }
 

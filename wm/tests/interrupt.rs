@@ -8,7 +8,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Place, Ran};
 
@@ -86,4 +86,54 @@ fn an_interrupted_file_is_gone() {
         assert_eq!(ran.output, "");
         assert_eq!(place.names(), ["in.wav"]);
     }
+}
+
+/// Whether a thread of a process waits for somebody to open a pipe at the other end.
+#[cfg(target_os = "linux")]
+fn waits_for_writer(id: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{id}/task")).into_iter();
+    let mut where_they_wait = threads
+        .flatten()
+        .flatten()
+        .filter_map(|thread| std::fs::read_to_string(thread.path().join("wchan")).ok());
+    where_they_wait.any(|function| function == "wait_for_partner")
+}
+
+/// A pipe that nobody opens at the other end holds GStreamer up where it cannot be told to end.
+#[test]
+#[cfg(target_os = "linux")]
+fn whoever_asks_again_need_not_wait() {
+    let place = Place::new();
+    let made = Command::new("mkfifo").arg(place.path("in.wav")).status();
+    assert!(made.unwrap().success());
+    let running = place
+        .command("detect in.wav -k station.key".split(' '))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let id = running.id();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !waits_for_writer(id) {
+        assert!(Instant::now() < deadline, "the pipe is not opened");
+        std::thread::yield_now();
+    }
+    let (done, ended) = mpsc::channel();
+    std::thread::spawn(move || done.send(running.wait_with_output()));
+    let signal = |name| {
+        let _ = Command::new("kill")
+            .args(["-s", name, &id.to_string()])
+            .status();
+    };
+    let output = loop {
+        signal("INT");
+        if let Ok(output) = ended.recv_timeout(Duration::from_millis(100)) {
+            break output.unwrap();
+        }
+        if Instant::now() > deadline {
+            signal("KILL");
+            panic!("SIGINT does not end it");
+        }
+    };
+    assert_eq!(Ran::new(output).code, 130);
 }

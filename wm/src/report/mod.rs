@@ -49,8 +49,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     for input in [Some(&arguments.file), arguments.original.as_ref()] {
         refuse_same(input.unwrap_or(&arguments.file), &arguments.output)?;
     }
-    let page = Unfinished::begin(&arguments.output, arguments.force)?;
     interrupt::catch()?;
+    let page = Unfinished::begin(&arguments.output, arguments.force)?;
     let progress = Progress::new();
     let bar = progress.bar(&arguments.file);
     let name = || format!("{}", arguments.file.display());
