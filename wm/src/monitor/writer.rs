@@ -114,7 +114,12 @@ fn write_all(
 ) {
     let mut told = 0;
     let mut lines = String::new();
+    // A part of a line was the last that could be written.
+    let mut torn = false;
     for event in events {
+        if torn {
+            lines.push('\n');
+        }
         // What has come up in the meantime is written at once.
         let mut count = 1;
         lines += &event.json();
@@ -126,19 +131,35 @@ fn write_all(
         if dropped > told {
             lines += &dropped_line(dropped - told);
         }
-        let written = output
-            .write_all(lines.as_bytes())
-            .and_then(|()| output.flush());
-        lines.clear();
-        match written {
+        let (written, result) = write_what_fits(&mut output, lines.as_bytes());
+        let written = &lines.as_bytes()[..written];
+        match result {
             Ok(()) => told = dropped,
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe && gone() => return,
             Err(error) => {
-                failures.dropped.fetch_add(count, Ordering::Relaxed);
+                let ends = written.iter().filter(|byte| **byte == b'\n').count() as u64;
+                let whole = ends.saturating_sub(torn.into()).min(count);
+                failures.dropped.fetch_add(count - whole, Ordering::Relaxed);
                 *failures.lock_error() = Some(error.to_string());
             }
         }
+        torn = written.last().map_or(torn, |last| *last != b'\n');
+        lines.clear();
     }
+}
+
+/// Writes until all is written or an error comes; returns how many bytes were.
+fn write_what_fits(output: &mut impl Write, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    while written < bytes.len() {
+        match output.write(&bytes[written..]) {
+            Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+            Ok(count) => written += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (written, Err(error)),
+        }
+    }
+    (written, output.flush())
 }
 
 /// Tells readers of the lines that some are missing.
@@ -223,6 +244,52 @@ mod tests {
         writer.outlet().send(&event());
         let trouble = writer.finish().unwrap();
         assert_eq!(trouble, "events not written to here: 1: no storage space");
+    }
+
+    /// A disk that has room for this many bytes, and after one failure for more.
+    struct NearlyFull(usize, Sender<Vec<u8>>);
+
+    impl Write for NearlyFull {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let room = std::mem::replace(&mut self.0, usize::MAX).min(bytes.len());
+            if room == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let _ = self.1.send(bytes[..room].to_owned());
+            self.0 = if room < bytes.len() { 0 } else { self.0 };
+            Ok(room)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The next event has a line to itself.
+    #[test]
+    fn half_a_line_spoils_no_other() {
+        let line = event().json();
+        let (output, written) = channel();
+        let (queue, events) = sync_channel(WAITING);
+        let failures = Failures::default();
+        let disk = NearlyFull(line.len() + 10, output);
+        (0..2).for_each(|_| queue.send(event()).unwrap());
+        std::thread::scope(|scope| {
+            let failures = &failures;
+            scope.spawn(move || write_all(&events, disk, failures, || false));
+            // Not before the failure: one batch would be no test.
+            while failures.text("here").is_none() {
+                std::thread::yield_now();
+            }
+            queue.send(event()).unwrap();
+            drop(queue);
+        });
+        assert_eq!(failures.dropped.load(Ordering::Relaxed), 1);
+        let text = String::from_utf8(written.iter().flatten().collect()).unwrap();
+        let whole = text.lines().map(serde_json::from_str::<serde_json::Value>);
+        let whole: Vec<_> = whole.filter_map(Result::ok).collect();
+        let kinds: Vec<_> = whole.iter().map(|line| &line["event"]).collect();
+        assert_eq!(kinds, ["connecting", "connecting", "dropped"], "{text}");
     }
 
     #[test]
