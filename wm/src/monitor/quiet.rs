@@ -10,10 +10,12 @@ use std::thread::JoinHandle;
 /// The latest lines are kept, and written in the end.
 const KEPT: usize = 50;
 
-/// While this is there, standard error does not go to the terminal.
+/// While this is there, standard error does not go to the terminal. Then it does again, and what came last is written
+/// there: after a panic that is what there is to know about it.
 pub struct Quiet {
     terminal: OwnedFd,
-    kept: JoinHandle<VecDeque<String>>,
+    /// There until the end.
+    kept: Option<JoinHandle<VecDeque<String>>>,
 }
 
 impl Quiet {
@@ -28,16 +30,21 @@ impl Quiet {
         let thread = std::thread::Builder::new().name("stderr".into());
         let kept = thread.spawn(|| latest_lines(reader))?;
         rustix::stdio::dup2_stderr(writer)?;
-        Ok(Some(Quiet { terminal, kept }))
+        Ok(Some(Quiet {
+            terminal,
+            kept: Some(kept),
+        }))
     }
+}
 
-    /// Gives standard error back, and writes there what came last.
-    pub fn end(self) {
+impl Drop for Quiet {
+    fn drop(&mut self) {
         // Without this there is nowhere to tell that it failed, and the thread would wait for ever.
         if rustix::stdio::dup2_stderr(&self.terminal).is_err() {
             return;
         }
-        for line in self.kept.join().unwrap_or_default() {
+        let kept = self.kept.take().and_then(|kept| kept.join().ok());
+        for line in kept.unwrap_or_default() {
             eprintln!("{line}");
         }
     }

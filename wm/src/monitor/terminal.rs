@@ -29,9 +29,7 @@ pub fn show(stations: &[Shared], writers: &[Writer], crew: &mut Crew) -> anyhow:
         .map_err(anyhow::Error::from)
         .and_then(|mut terminal| run(&mut terminal, stations, writers, crew));
     let restored = ratatui::try_restore();
-    if let Some(quiet) = quiet {
-        quiet.end();
-    }
+    drop(quiet);
     result?;
     Ok(restored?)
 }
