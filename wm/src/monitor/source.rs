@@ -73,7 +73,7 @@ impl Source {
             "mic" => Source::Microphone((!rest.is_empty()).then(|| rest.to_owned())),
             "pipeline" => {
                 gst::parse::bin_from_description(rest, true)
-                    .with_context(|| format!("this is no source: {rest}"))?;
+                    .with_context(|| format!("{} is no source", shown_of_pipeline(rest)))?;
                 Source::Pipeline(rest.trim().to_owned())
             }
             _ if gst::Element::make_from_uri(gst::URIType::Src, text, None).is_ok() => {
@@ -154,11 +154,7 @@ impl Station {
         let source = Source::parse(uri)?;
         let address = match &source {
             Source::File(uri) => uri.clone(),
-            // What comes behind the name of the first element may be a password.
-            Source::Pipeline(description) => {
-                let first = description.split_whitespace().next();
-                format!("pipeline:{}", first.unwrap_or_default())
-            }
+            Source::Pipeline(description) => shown_of_pipeline(description),
             _ => without_user(uri),
         };
         let name = match (name, &source) {
@@ -178,6 +174,12 @@ impl Station {
             address,
         })
     }
+}
+
+/// What is shown of a description: what comes behind the name of the first element may be a password.
+fn shown_of_pipeline(description: &str) -> String {
+    let first = description.split_whitespace().next();
+    format!("pipeline:{}", first.unwrap_or_default())
 }
 
 /// All stations: those of the command line, and those of a file with one `NAME URI` a line.
@@ -297,6 +299,9 @@ mod tests {
         }
         let error = Station::parse("nothing://u:p@h/").unwrap_err().to_string();
         assert!(!error.contains("u:p"), "{error}");
+        let error = Station::parse("pipeline:nothing user-pw=secret").unwrap_err();
+        let error = format!("{error:#}");
+        assert!(!error.contains("secret"), "{error}");
         assert!(Station::parse("/nowhere/at/all.wav").is_err());
     }
 
