@@ -60,13 +60,7 @@ impl Listening<'_> {
             ..
         } = self.arguments;
         let detect = player.element("detect")?;
-        match &self.keys[..] {
-            [key] => detect.set_property("key", key.as_str()),
-            keys => {
-                let keys = keys.iter().map(|key| key.as_str());
-                detect.set_property("keys", gst::Array::new(keys));
-            }
-        }
+        key::give(&self.keys, &detect);
         detect.set_property_from_str("row-clock", clock.name());
         if let Some(start) = clock.utc_start() {
             detect.set_property("utc-start", start);

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
+use gst::prelude::*;
 use gstwm::watermark::{Key, KeyError};
 use zeroize::Zeroizing;
 
@@ -81,6 +82,17 @@ pub fn load_all(paths: &[PathBuf]) -> anyhow::Result<Vec<Secret>> {
         }
     }
     Ok(keys)
+}
+
+/// Gives a detector its keys.
+pub fn give(keys: &[Secret], detector: &gst::Element) {
+    match keys {
+        [key] => detector.set_property("key", key.as_str()),
+        keys => {
+            let keys = keys.iter().map(|key| key.as_str());
+            detector.set_property("keys", gst::Array::new(keys));
+        }
+    }
 }
 
 #[cfg(unix)]

@@ -357,6 +357,23 @@ fn the_exit_status_tells_what_came_of_it() {
     );
 }
 
+/// A key that a program gives out once, as a store of passwords does, is there for every stream.
+#[test]
+fn a_key_is_read_once() {
+    let directory = prepare("monitor-key");
+    let pipe = directory.file("pipe.key");
+    let made = Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let mut monitor = Monitor::start(
+        &directory,
+        &["--key-file=pipe.key", "--fast", "marked.ogg", "marked.ogg"],
+    );
+    std::fs::write(&pipe, KEY).unwrap();
+    for _ in 0..2 {
+        monitor.wait("found");
+    }
+}
+
 /// Sends the marked recording in packets, in real time.
 fn send_packets(port: u16) -> gst::Pipeline {
     play(&format!(

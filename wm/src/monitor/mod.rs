@@ -30,6 +30,7 @@ use self::crew::Crew;
 use self::stream::Settings;
 use self::watch::Plan;
 use self::writer::Writer;
+use crate::key::{self, KeysArguments};
 
 /// What `wm monitor` is asked to do.
 #[derive(clap::Args)]
@@ -41,9 +42,8 @@ pub struct Arguments {
     /// File with more of them, one "NAME URI" a line
     #[arg(long, value_name = "FILE")]
     pub list: Option<PathBuf>,
-    /// File whose first line is the key: 64 hex digits, or a passphrase. Give it again to listen for several keys
-    #[arg(long, short, value_name = "FILE", env = "WM_KEY_FILE", required = true)]
-    pub key_file: Vec<PathBuf>,
+    #[command(flatten)]
+    pub keys: KeysArguments,
     /// Append the events to a file, a line of JSON each
     #[arg(long, value_name = "FILE")]
     pub events: Option<PathBuf>,
@@ -116,7 +116,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 impl Arguments {
-    fn plan(&self) -> Plan {
+    fn plan(&self) -> anyhow::Result<Plan> {
         let text = |value: Option<f64>| value.map(|value| value.to_string());
         let nanoseconds = |seconds: f64| ((seconds * 1e9) as u64).to_string();
         let detector = [
@@ -128,16 +128,16 @@ impl Arguments {
         let given = detector
             .into_iter()
             .filter_map(|(name, value)| Some((name, value?)));
-        Plan {
+        Ok(Plan {
             settings: Settings {
-                key_files: self.key_file.clone(),
+                keys: key::load_all(&self.keys.key_files)?,
                 detector: given.collect(),
                 fast: self.fast,
             },
             repeat: self.repeat,
             stall: self.stall,
             first_wait: self.first_wait,
-        }
+        })
     }
 
     /// Whether there is a table rather than lines of JSON.
@@ -171,7 +171,7 @@ impl Arguments {
 /// Watches until all streams are over, or until it is interrupted.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let sources = source::stations(&arguments.uris, arguments.list.as_ref())?;
-    let plan = Arc::new(arguments.plan());
+    let plan = Arc::new(arguments.plan()?);
     plan.settings.check()?;
     let mut crew = Crew::new();
     ctrlc::set_handler(crew.interrupt())?;

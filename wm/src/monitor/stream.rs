@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The pipeline of one stream, from its source to the detector.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
@@ -14,10 +13,11 @@ use super::event::{Mark, unix_time};
 use super::processor::Threads;
 use super::source::{Encoding, Rtp, Source, without_user};
 use super::station::Said;
+use crate::key::{self, Secret};
 
 /// How every stream is listened to.
 pub struct Settings {
-    pub key_files: Vec<PathBuf>,
+    pub keys: Vec<Secret>,
     /// Properties of `wmdetect` and their values, as text.
     pub detector: Vec<(&'static str, String)>,
     /// Files play faster than real time.
@@ -54,62 +54,29 @@ struct Heard {
 
 impl Settings {
     /// A detector with these settings.
-    fn detector(&self, key_files: &[PathBuf]) -> anyhow::Result<gst::Element> {
+    fn detector(&self) -> anyhow::Result<gst::Element> {
         let detector = gst::ElementFactory::make("wmdetect").build()?;
-        match key_files {
-            [file] => detector.set_property("key-file", path_text(file)?),
-            files => {
-                let keys: Vec<String> = files
-                    .iter()
-                    .map(|f| read_key(f))
-                    .collect::<Result<_, _>>()?;
-                detector.set_property("keys", gst::Array::new(keys));
-            }
-        }
+        key::give(&self.keys, &detector);
         for (name, value) in &self.detector {
             detector.set_property_from_str(name, value);
         }
         Ok(detector)
     }
 
-    /// Whether each key and the rest are of use, before anything is opened. Tells of keys that others can read.
+    /// Whether they are of use, before anything is opened.
     pub fn check(&self) -> anyhow::Result<()> {
-        for file in &self.key_files {
-            self.try_key(file)?;
-        }
-        Ok(())
-    }
-
-    fn try_key(&self, file: &Path) -> anyhow::Result<()> {
         let pipeline = gst::Pipeline::new();
-        pipeline.add(&self.detector(&[file.to_owned()])?)?;
+        pipeline.add(&self.detector()?)?;
         let bus = pipeline.bus().context("the pipeline has no bus")?;
         let failed = pipeline.set_state(gst::State::Paused).is_err();
-        let messages: Vec<_> = bus.iter().collect();
+        let error = bus.pop_filtered(&[gst::MessageType::Error]);
         pipeline.set_state(gst::State::Null)?;
-        for message in &messages {
-            match message.view() {
-                gst::MessageView::Warning(warning) => eprintln!("wm: {}", warning.error()),
-                gst::MessageView::Error(error) => bail!("{}", error.error()),
-                _ => {}
-            }
+        if let Some(gst::MessageView::Error(error)) = error.as_ref().map(|error| error.view()) {
+            bail!("{}", error.error());
         }
         ensure!(!failed, "the detector does not start with these settings");
         Ok(())
     }
-}
-
-fn path_text(path: &Path) -> anyhow::Result<&str> {
-    let text = path.to_str();
-    text.with_context(|| format!("{} is no text in UTF-8", path.display()))
-}
-
-/// The first line of a file, which has been seen to hold a key.
-fn read_key(path: &Path) -> anyhow::Result<String> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("the key file {} cannot be read", path.display()))?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
 }
 
 impl Stream {
@@ -121,7 +88,7 @@ impl Stream {
     ) -> anyhow::Result<Self> {
         let pipeline = gst::Pipeline::new();
         let convert = gst::ElementFactory::make("audioconvert").build()?;
-        let detector = settings.detector(&settings.key_files)?;
+        let detector = settings.detector()?;
         let sink = gst::ElementFactory::make("fakesink")
             .property("sync", source.is_file() && !settings.fast)
             .build()?;
