@@ -68,10 +68,11 @@ growth: deps ## measure how the work grows with channels, rate, keys, speeds, ti
 	cargo build --release --example many_detectors
 	@scripts/growth.sh $(TARGET)/benches/release $(TARGET)/release/examples
 
-profile: deps ## count with callgrind where the instructions go, stage by stage
-	cargo build --release --manifest-path benches/Cargo.toml --target-dir $(TARGET)/benches
+profile: deps ## count with callgrind where the instructions go, stage by stage, and how their number grows
 	@scripts/deps.sh valgrind
+	cargo build --release --manifest-path benches/Cargo.toml --target-dir $(TARGET)/benches
 	@scripts/profile.sh $(TARGET)/benches/release
+	@scripts/growth_instructions.sh $(TARGET)/benches/release
 
 peers: build ## compare with other programs, if they are there (AUDIOWMARK=path AGUA=path): speed, and what is found
 	@scripts/deps.sh ffmpeg

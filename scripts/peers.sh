@@ -36,8 +36,12 @@ detect_wm() { "$wm" detect --jobs 1 --key-file key "$1"; }
 embed_wm_payload() { "$wm" embed --force --key-file key --payload 00c0ffee "$1" "$2"; }
 detect_wm_payload() { detect_wm "$1" | grep -q 00c0ffee; }
 [ -z "$audiowmark" ] || peers+=(audiowmark)
-embed_audiowmark() { "$audiowmark" -q add --key audiowmark.key "$1" "$2" $bytes; }
-detect_audiowmark() { "$audiowmark" -q cmp --key audiowmark.key "$1" $bytes; }
+embed_audiowmark() { "$audiowmark" -q add --key audiowmark.key "${@:3}" "$1" "$2" $bytes; }
+detect_audiowmark() { "$audiowmark" -q cmp --key audiowmark.key "${@:2}" "$1" $bytes; }
+# By default its mark is softer; with this strength it is about as loud as that of wm.
+[ -z "$audiowmark" ] || peers+=(audiowmark_loud)
+embed_audiowmark_loud() { embed_audiowmark "$1" "$2" --strength 35; }
+detect_audiowmark_loud() { detect_audiowmark "$1" --strength 35; }
 [ -z "$agua" ] || peers+=(agua)
 embed_agua() { "$agua" embed --key "a passphrase" --payload $bytes --input "$1" --output "$2"; }
 detect_agua() { "$agua" detect --key "a passphrase" --input "$1" | grep -q $bytes; }

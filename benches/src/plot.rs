@@ -10,6 +10,8 @@ const PAGE: RGBColor = RGBColor(0xff, 0xff, 0xff);
 const INK: RGBColor = RGBColor(0x1f, 0x23, 0x28);
 const FAINT: RGBColor = RGBColor(0x59, 0x63, 0x6e);
 const GRID: RGBColor = RGBColor(0xd8, 0xde, 0xe4);
+/// Of curves, bars and text.
+pub type Colour = RGBColor;
 /// Of curves and bars.
 pub const BLUE: RGBColor = RGBColor(0x0a, 0x5f, 0xc4);
 pub const BROWN: RGBColor = RGBColor(0xa0, 0x41, 0x00);
@@ -27,7 +29,8 @@ const DARK: [(RGBColor, &str); 7] = [
 
 /// Part of a plot.
 pub type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
-type Outcome = Result<(), Box<dyn Error>>;
+/// Of drawing.
+pub type Outcome = Result<(), Box<dyn Error>>;
 
 /// What is measured at several places.
 pub struct Curve {
@@ -100,32 +103,32 @@ fn letters(size: f64, colour: RGBColor) -> TextStyle<'static> {
 
 /// Writes a line of text that begins at a place.
 pub fn write(area: &Area, text: &str, size: f64, place: (i32, i32)) -> Outcome {
-    let colour = if size > 14.0 { INK } else { FAINT };
+    let colour = if size > 16.0 { INK } else { FAINT };
     Ok(area.draw_text(text, &letters(size, colour), place)?)
 }
 
 /// Draws a panel; the names of its curves stand below the title.
 pub fn panel(area: &Area, panel: &Panel) -> Outcome {
-    write(area, &panel.title, 15.0, (12, 4))?;
+    write(area, &panel.title, 18.0, (12, 4))?;
     let named: Vec<_> = panel
         .curves
         .iter()
         .filter(|it| !it.name.is_empty())
         .collect();
     for (row, curve) in named.iter().enumerate() {
-        let y = 32 + 17 * row as i32;
+        let y = 36 + 19 * row as i32;
         area.draw(&Circle::new((20, y), 4, curve.colour.filled()))?;
         if !curve.line {
             area.draw(&Circle::new((20, y), 2, PAGE.filled()))?;
         }
-        area.draw_text(&curve.name, &letters(13.0, INK), (30, y - 8))?;
+        area.draw_text(&curve.name, &letters(16.0, INK), (30, y - 6))?;
     }
     let axis = |ticks: &[f64]| Axis {
         ticks: ticks.to_vec(),
         doublings: panel.doublings,
     };
     let mut chart = ChartBuilder::on(area)
-        .margin_top(34 + 17 * named.len() as i32)
+        .margin_top(38 + 19 * named.len() as i32)
         .margin_right(24)
         .x_label_area_size(26)
         .y_label_area_size(48)
@@ -135,7 +138,7 @@ pub fn panel(area: &Area, panel: &Panel) -> Outcome {
         .bold_line_style(GRID)
         .light_line_style(TRANSPARENT)
         .axis_style(FAINT)
-        .label_style(letters(12.0, FAINT))
+        .label_style(letters(14.0, FAINT))
         .draw()?;
     for curve in &panel.curves {
         let points = curve.points.iter().copied();
@@ -165,13 +168,13 @@ pub fn bars(area: &Area, bars: &[Bar], (x, y): (i32, i32), width: f64) -> Outcom
     for (row, bar) in bars.iter().enumerate() {
         let top = y + 24 * row as i32;
         let end = x + (bar.value * width).round() as i32;
-        let in_front = letters(13.0, INK).pos(Pos::new(HPos::Right, VPos::Center));
+        let in_front = letters(16.0, INK).pos(Pos::new(HPos::Right, VPos::Center));
         area.draw_text(&bar.name, &in_front, (x - 10, top + 8))?;
         area.draw(&Rectangle::new(
             [(x, top), (end, top + 16)],
             bar.colour.filled(),
         ))?;
-        let behind = letters(13.0, INK).pos(Pos::new(HPos::Left, VPos::Center));
+        let behind = letters(16.0, INK).pos(Pos::new(HPos::Left, VPos::Center));
         area.draw_text(&format!("{:.0}", bar.value), &behind, (end + 8, top + 8))?;
     }
     Ok(())
