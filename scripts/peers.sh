@@ -37,11 +37,11 @@ embed_wm_payload() { "$wm" embed --force --key-file key --payload 00c0ffee "$1" 
 detect_wm_payload() { detect_wm "$1" | grep -q 00c0ffee; }
 [ -z "$audiowmark" ] || peers+=(audiowmark)
 embed_audiowmark() { "$audiowmark" -q add --key audiowmark.key "${@:3}" "$1" "$2" $bytes; }
-detect_audiowmark() { "$audiowmark" -q cmp --key audiowmark.key "${@:2}" "$1" $bytes; }
+detect_audiowmark() { "$audiowmark" -q cmp --key audiowmark.key "$1" $bytes; }
 # By default its mark is softer; with this strength it is about as loud as that of wm.
 [ -z "$audiowmark" ] || peers+=(audiowmark_loud)
 embed_audiowmark_loud() { embed_audiowmark "$1" "$2" --strength 35; }
-detect_audiowmark_loud() { detect_audiowmark "$1" --strength 35; }
+detect_audiowmark_loud() { detect_audiowmark "$1"; }
 [ -z "$agua" ] || peers+=(agua)
 embed_agua() { "$agua" embed --key "a passphrase" --payload $bytes --input "$1" --output "$2"; }
 detect_agua() { "$agua" detect --key "a passphrase" --input "$1" | grep -q $bytes; }
@@ -65,12 +65,16 @@ level() {
 }
 
 measure_time() {
-    local peer run
+    local peer what first programme mark
     taskset --pid --cpu-list 0 $$ > /dev/null
     for peer in "${peers[@]}"; do
-        "embed_$peer" in.wav "$peer.wav" > /dev/null 2>&1
+        if ! { "embed_$peer" in.wav "$peer.wav" && "detect_$peer" "$peer.wav"; } > log 2>&1; then
+            cat log >&2
+            echo "$peer does not find its own mark in the whole minute" >&2
+            exit 1
+        fi
     done
-    for run in $(seq "$runs"); do
+    for _ in $(seq "$runs"); do
         for peer in "${peers[@]}"; do
             seconds "embed_$peer" in.wav again.wav >> "$peer.embed"
             seconds "detect_$peer" "$peer.wav" >> "$peer.marked"
@@ -90,7 +94,7 @@ measure_time() {
         # Of the first channel, since agua has no other.
         first="pan=mono|c0=c0"
         programme=$(level in.wav in.wav "[0]$first")
-        mark=$(level in.wav "$peer.wav" "[0]$first[a];[1]$first,aeval=-val(0)[b];[a][b]amix=normalize=0:duration=shortest")
+        mark=$(level in.wav "$peer.wav" "[0]${first}[a];[1]${first},aeval=-val(0)[b];[a][b]amix=normalize=0:duration=shortest")
         awk -v programme="$programme" -v mark="$mark" 'BEGIN { printf " %.1f dB |\n", programme - mark }'
     done
 }

@@ -68,7 +68,7 @@ impl Marked {
     }
 
     /// The programme once more, with the mark, which comes a latency later than the programme that it belongs to.
-    pub fn next(&mut self) -> Vec<f32> {
+    pub fn again(&mut self) -> Vec<f32> {
         let length = self.programme.len();
         let pieces = self.programme.chunks(PIECE * self.channels);
         for (piece, mark) in pieces.zip(self.mark.chunks_mut(PIECE * self.channels)) {
@@ -92,11 +92,11 @@ pub fn following(rate: u32, channels: usize) -> f64 {
     let seconds = 10.0;
     let mut marked = Marked::new(rate, channels, seconds);
     let mut detector = detector(rate, channels, 0.1, 1);
-    detect(&mut detector, &marked.next(), channels);
-    detect(&mut detector, &marked.next(), channels);
+    detect(&mut detector, &marked.again(), channels);
+    detect(&mut detector, &marked.again(), channels);
     assert!(detector.is_present());
     let time = |_| {
-        let audio = marked.next();
+        let audio = marked.again();
         let start = Instant::now();
         detect(&mut detector, &audio, channels);
         start.elapsed().as_secs_f64()

@@ -37,9 +37,9 @@ fn main() -> ExitCode {
             let mut marked = Marked::new(rate, channels, seconds.max(4.0));
             let mut detector = detector(rate, channels, deviation, keys);
             for _ in 0..3 {
-                detect(&mut detector, &marked.next(), channels);
+                detect(&mut detector, &marked.again(), channels);
             }
-            let audio = marked.next();
+            let audio = marked.again();
             let audio = &audio[..(seconds * rate as f64) as usize * channels];
             assert!(detector.is_present(), "the mark is to be found");
             measured(|| assert!(detect(&mut detector, audio, channels) > 0));
