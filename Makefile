@@ -6,7 +6,7 @@ TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 export DESTDIR PREFIX BINDIR PLUGINDIR DATADIR DOCDIR
 
 .PHONY: help deps build install uninstall deb test-install startup demo measure robustness unmarked payload-null load \
-	bench growth instructions test leaks fuzz sanitize soak check clean
+	bench growth profile peers instructions test leaks fuzz sanitize soak check clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
@@ -57,14 +57,26 @@ load: deps ## run many detectors at once in real time (DETECTORS=100, SECONDS=60
 	cargo run --release --example many_detectors -- --detectors $(or $(DETECTORS),100) \
 		--seconds $(or $(SECONDS),60) $(if $(MARKED),--marked) $(FILES)
 
-bench: build ## measure speed and size: a table, and the time that each stage takes
+bench: build ## measure speed and size: a table, and the time that each stage and each element takes
 	cargo build --release --manifest-path benches/Cargo.toml --target-dir $(TARGET)/benches
 	$(TARGET)/benches/release/table $(TARGET)/release/libgstwm.so
 	cargo bench --manifest-path benches/Cargo.toml --target-dir $(TARGET)/benches --bench stages -- --quick
+	cargo bench --manifest-path benches/Cargo.toml --target-dir $(TARGET)/benches --bench elements -- --quick
 
-growth: build ## measure how the work grows with channels, sample rate, keys, speeds and time
+growth: deps ## measure how the work grows with channels, rate, keys, speeds, time and detectors; draw it (OUT=docs)
 	cargo build --release --manifest-path benches/Cargo.toml --target-dir $(TARGET)/benches
-	$(TARGET)/benches/release/table growth
+	cargo build --release --example many_detectors
+	@scripts/growth.sh $(TARGET)/benches/release $(TARGET)/release/examples
+
+profile: deps ## count with callgrind where the instructions go, stage by stage, and how their number grows
+	@scripts/deps.sh valgrind
+	cargo build --release --manifest-path benches/Cargo.toml --target-dir $(TARGET)/benches
+	@scripts/profile.sh $(TARGET)/benches/release
+	@scripts/growth_instructions.sh $(TARGET)/benches/release
+
+peers: build ## compare with other programs, if they are there (AUDIOWMARK=path AGUA=path): speed, and what is found
+	@scripts/deps.sh ffmpeg
+	@scripts/peers.sh $(FILES)
 
 instructions: deps ## count the instructions of each stage with callgrind; fails if one grew by 3 % since the last time
 	@scripts/instructions.sh $(TARGET)/benches

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the measurements have in common: programme that is the same everywhere, and detectors and embedders for it.
 
+pub mod plot;
+pub mod speed;
+
 use gstwm::watermark::stages::{CHIPS, ROWS, SignMatrix};
 use gstwm::watermark::{
     Carrier, Detection, Detector, DetectorConfig, Embedder, EmbedderConfig, Key, RowClock,
@@ -77,24 +80,6 @@ pub fn detector(sample_rate: u32, channels: usize, speeds: f64, key_count: usize
         interval: 1.0,
     };
     Detector::new(&config, &keys(key_count)).expect("a valid configuration")
-}
-
-/// Marks programme; the mark comes a latency later, which is left out.
-pub fn mark(programme: &[f32], rate: u32, channels: usize) -> Vec<f32> {
-    let mut embedder = embedder(rate, channels);
-    let late = embedder.latency() * channels;
-    let mut input = programme.to_vec();
-    input.resize(programme.len() + late, 0.0);
-    let mut mark = vec![0.0; input.len()];
-    let pieces = input.chunks(PIECE * channels);
-    for (input, mark) in pieces.zip(mark.chunks_mut(PIECE * channels)) {
-        embedder.process(input, mark);
-    }
-    programme
-        .iter()
-        .zip(&mark[late..])
-        .map(|(x, m)| x + m)
-        .collect()
 }
 
 /// Lets an embedder process programme.
