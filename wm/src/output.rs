@@ -20,6 +20,8 @@ impl Unfinished {
         if !force && path.symlink_metadata().is_ok() {
             bail!(exists(path));
         }
+        // A link stays, and what it leads to is replaced.
+        let path = &path.canonicalize().unwrap_or(path.to_owned());
         let directory = match path.parent() {
             Some(parent) if parent != Path::new("") => parent,
             _ => Path::new("."),
@@ -53,6 +55,11 @@ impl Unfinished {
         file.as_file()
             .sync_all()
             .with_context(|| format!("{}", path.display()))?;
+        // Who may read what is replaced may read the new one, and nobody else.
+        if force && let Ok(replaced) = path.metadata() {
+            let permissions = file.as_file().set_permissions(replaced.permissions());
+            permissions.with_context(|| format!("{}", path.display()))?;
+        }
         let renamed = match force {
             true => file.persist(&path),
             // Nobody can have made one meanwhile.
@@ -97,6 +104,24 @@ mod tests {
         assert!(error.contains("exists already"), "{error}");
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_replaced_keeps_its_link_and_who_may_read_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let (path, link) = (directory.path().join("a"), directory.path().join("b"));
+        std::fs::write(&path, "old").unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let begun = Unfinished::begin(&link, true).unwrap();
+        std::fs::write(begun.temporary(), "new").unwrap();
+        begun.complete().unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        let mode = path.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
     }
 
     #[cfg(unix)]

@@ -32,6 +32,9 @@ use self::watch::Plan;
 use self::writer::Writer;
 use crate::key::{self, KeysArguments};
 
+/// How long events are still written for where a stream does not close.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// What `wm monitor` is asked to do.
 #[derive(clap::Args)]
 #[command(after_help = HELP)]
@@ -187,8 +190,14 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         true => terminal::show(&stations, &writers, &mut crew),
         false => crew.wait(),
     };
-    // What a stream that does not close still has to say is not waited for.
-    crew.stop()?;
+    // What a stream that does not close still has to say is not waited for, but what the others said is written.
+    if let Err(error) = crew.stop() {
+        let trouble = writers
+            .into_iter()
+            .filter_map(|writer| writer.finish_within(LAST_WORDS));
+        trouble.for_each(|trouble| eprintln!("wm: {trouble}"));
+        return Err(error);
+    }
     result?;
     let trouble: Vec<_> = writers.into_iter().filter_map(Writer::finish).collect();
     ensure!(trouble.is_empty(), "{}", trouble.join("; "));

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::event::{Event, now};
 
@@ -76,6 +77,16 @@ impl Writer {
             return Some(format!("writing events to {} ended too early", self.name));
         }
         self.failures.text(&self.name)
+    }
+
+    /// The same, if some station may never give its outlet back: writes for so long.
+    pub fn finish_within(self, limit: Duration) -> Option<String> {
+        let (done, waiting) = sync_channel(1);
+        let failures = self.failures.clone();
+        let name = self.name.clone();
+        std::thread::spawn(move || done.send(self.finish()));
+        let finished = waiting.recv_timeout(limit);
+        finished.unwrap_or_else(|_| failures.text(&name))
     }
 }
 
@@ -223,6 +234,18 @@ mod tests {
             gap["count"].as_u64().unwrap()
         });
         assert_eq!(counts.sum::<u64>(), dropped);
+    }
+
+    #[test]
+    fn a_station_that_keeps_its_outlet_is_not_waited_for() {
+        let (output, written) = channel();
+        let (_, go_on) = channel();
+        let writer = Writer::start("here", Blocked(go_on, output), || false).unwrap();
+        let outlet = writer.outlet();
+        outlet.send(&event());
+        assert_eq!(writer.finish_within(Duration::from_millis(1)), None);
+        assert!(!written.recv().unwrap().is_empty());
+        drop(outlet);
     }
 
     /// A disk that is full.
