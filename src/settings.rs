@@ -14,12 +14,14 @@ use zeroize::Zeroizing;
 #[enum_type(name = "GstWmCarrier")]
 #[repr(i32)]
 pub enum WmCarrier {
+    /// A faint copy of the programme's own fine structure.
     #[default]
     #[enum_value(
         name = "Programme: a faint copy of the programme's fine structure, 160 ms earlier and later",
         nick = "programme"
     )]
     Programme = 0,
+    /// A block of noise that repeats.
     #[enum_value(
         name = "Noise: a block of 160 ms of noise, repeated; for row-clock=stream, carries no payload",
         nick = "noise"
@@ -32,12 +34,14 @@ pub enum WmCarrier {
 #[enum_type(name = "GstWmRowClock")]
 #[repr(i32)]
 pub enum WmRowClock {
+    /// Stream time.
     #[default]
     #[enum_value(
         name = "Stream time, for files: the mark repeats after 204.8 s, no clock is needed",
         nick = "stream"
     )]
     Stream = 0,
+    /// Unix time.
     #[enum_value(
         name = "Time of day, for live streams: the mark never repeats, the clocks of both must agree",
         nick = "utc"
