@@ -14,7 +14,7 @@ use crate::play::{DECODE, Player};
 #[derive(clap::Args)]
 pub struct DetectorArguments {
     #[command(flatten)]
-    keys: KeysArguments,
+    pub keys: KeysArguments,
     #[command(flatten)]
     clock: ClockArguments,
     /// With --row-clock utc: how far the clock may be off, such as 20h, at most 24h [default: 2m]

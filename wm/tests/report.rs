@@ -162,7 +162,9 @@ fn options_reach_the_detector_and_pages_are_not_overwritten() {
     let ran = place.with_key("report in.flac -o report.html");
     assert_eq!(ran.code, 2);
     assert!(ran.errors.contains("report.html exists already"), "{ran:?}");
-    let ran = place.with_key("report --force in.flac -o in.flac");
-    assert_eq!(ran.code, 2);
-    assert!(ran.errors.contains("is input and output"), "{ran:?}");
+    for read in ["in.flac", "station.key"] {
+        let ran = place.with_key(&format!("report --force in.flac -o {read}"));
+        assert_eq!(ran.code, 2);
+        assert!(ran.errors.contains("is input and output"), "{ran:?}");
+    }
 }

@@ -46,8 +46,9 @@ pub struct Arguments {
 /// Writes the page.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let listening = arguments.detector.load()?;
-    for input in [Some(&arguments.file), arguments.original.as_ref()] {
-        refuse_same(input.unwrap_or(&arguments.file), &arguments.output)?;
+    let recordings = std::iter::once(&arguments.file).chain(&arguments.original);
+    for input in recordings.chain(&arguments.detector.keys.key_files) {
+        refuse_same(input, &arguments.output)?;
     }
     interrupt::catch()?;
     let page = Unfinished::begin(&arguments.output, arguments.force)?;
