@@ -24,7 +24,7 @@ root=$(mktemp -d)
 trap 'rm -rf --one-file-system "$root"' EXIT
 
 inside() {
-    env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C DEBIAN_FRONTEND=noninteractive HOME=/root \
+    env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C DEBIAN_FRONTEND=noninteractive HOME=/srv \
         ${http_proxy:+"http_proxy=$http_proxy"} chroot "$root" "$@"
 }
 
@@ -88,21 +88,21 @@ is_found() {
 
 # The key is in a file: as an argument it would show in the list of processes.
 mark_and_detect() {
-    local preset=$1 original="filesrc location=/root/music.flac ! flacparse ! flacdec ! audioconvert"
-    cp tests/data/music.flac "$root/root/"
-    (umask 077 && od -An -v -tx1 -N32 /dev/urandom | tr -d ' \n' > "$root/root/station.key")
+    local preset=$1 original="filesrc location=/srv/music.flac ! flacparse ! flacdec ! audioconvert"
+    cp tests/data/music.flac "$root/srv/"
+    (umask 077 && od -An -v -tx1 -N32 /dev/urandom | tr -d ' \n' > "$root/srv/station.key")
     # The original is to be split into words.
     # shellcheck disable=SC2086
     {
-        play $original ! wmembed @preset="$preset" key-file=/root/station.key ! audioconvert ! wavenc \
-            ! filesink location=/root/marked.wav
-        play filesrc location=/root/marked.wav ! wavparse ! audioconvert \
-            ! wmdetect @preset="$preset" key-file=/root/station.key ! fakesink sync=false
+        play $original ! wmembed @preset="$preset" key-file=/srv/station.key ! audioconvert ! wavenc \
+            ! filesink location=/srv/marked.wav
+        play filesrc location=/srv/marked.wav ! wavparse ! audioconvert \
+            ! wmdetect @preset="$preset" key-file=/srv/station.key ! fakesink sync=false
         is_found || fail "the mark of preset $preset was not found"
-        play $original ! wmdetect @preset="$preset" key-file=/root/station.key ! fakesink sync=false
+        play $original ! wmdetect @preset="$preset" key-file=/srv/station.key ! fakesink sync=false
         ! is_found || fail "a mark was found in unmarked audio"
     }
-    rm "$root"/root/{music.flac,marked.wav,station.key}
+    rm "$root"/srv/{music.flac,marked.wav,station.key}
 }
 
 try_it() {

@@ -32,19 +32,24 @@ fn the_noise_carrier_goes_on_however_late_it_is_in_stream_time() {
     assert_eq!(noise_mark(u64::MAX).len(), mark.len());
 }
 
+const CAPS: &str = "audio/x-raw,format=F32LE,rate=8000,channels=1,layout=interleaved";
+
+/// An element that has a key, in a harness that has given it no caps yet.
+fn harness(name: &str) -> (gst::Element, gst_check::Harness) {
+    common::init();
+    let element = gst::ElementFactory::make(name).property("key", KEY);
+    let element = element.build().unwrap();
+    let harness = gst_check::Harness::with_element(&element, Some("sink"), Some("src"));
+    (element, harness)
+}
+
 #[test]
 fn caps_that_are_refused_do_not_end_an_element() {
-    common::init();
     for name in ["wmembed", "wmdetect"] {
-        let element = gst::ElementFactory::make(name)
-            .property("key", KEY)
-            .build()
-            .unwrap();
+        let (element, mut harness) = harness(name);
         let bus = gst::Bus::new();
         element.set_bus(Some(&bus));
-        let mut harness = gst_check::Harness::with_element(&element, Some("sink"), Some("src"));
-        let caps = "audio/x-raw,format=F32LE,rate=8000,channels=1,layout=interleaved";
-        harness.set_src_caps_str(caps);
+        harness.set_src_caps_str(CAPS);
         let incomplete = gst::Caps::builder("audio/x-raw").field("rate", 8_000);
         harness.push_event(gst::event::Caps::new(&incomplete.build()));
         harness.push_event(gst::event::FlushStop::new(true));
@@ -52,7 +57,7 @@ fn caps_that_are_refused_do_not_end_an_element() {
         harness.push_event(gst::event::Segment::new(&segment));
         let _ = harness.push(gst::Buffer::from_slice([0u8; 4000]));
         // What comes in the right format afterwards is taken.
-        harness.set_src_caps_str(caps);
+        harness.set_src_caps_str(CAPS);
         let buffer = gst::Buffer::from_slice([0u8; 4000]);
         assert_eq!(harness.push(buffer), Ok(gst::FlowSuccess::Ok), "{name}");
         let errors = [gst::MessageType::Error];
@@ -63,15 +68,9 @@ fn caps_that_are_refused_do_not_end_an_element() {
 
 #[test]
 fn what_follows_the_end_of_time_ends_nothing() {
-    common::init();
     for name in ["wmembed", "wmdetect"] {
-        let element = gst::ElementFactory::make(name)
-            .property("key", KEY)
-            .build()
-            .unwrap();
-        let mut harness = gst_check::Harness::with_element(&element, Some("sink"), Some("src"));
-        harness
-            .set_src_caps_str("audio/x-raw,format=F32LE,rate=8000,channels=1,layout=interleaved");
+        let (_element, mut harness) = harness(name);
+        harness.set_src_caps_str(CAPS);
         let mut last = gst::Buffer::from_slice([0u8; 4000]);
         last.get_mut().unwrap().set_pts(gst::ClockTime::MAX);
         let mut next = gst::Buffer::from_slice([0u8; 4000]);

@@ -298,3 +298,35 @@ impl RecentScores {
         best.1
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::correlation::Correlator;
+    use super::super::speeds::speed_maps;
+    use super::*;
+
+    /// With one speed chips are kept, with several the sums that they are made of: both say the same.
+    #[test]
+    fn what_is_kept_of_a_slot_has_the_same_chips_with_one_speed() {
+        let correlator = Correlator::new(16_000, 0.0, 160);
+        let bins = correlator.bins().1.len();
+        let maps = speed_maps(0.0, &correlator);
+        let [map] = &maps[..] else {
+            panic!("{} speeds", maps.len());
+        };
+        let sums: Vec<_> = (0..bins)
+            .map(|bin| Complex::new((bin as f32).sin(), 0.5))
+            .collect();
+        let chips = |speeds: usize, maps: &[SpeedMap]| {
+            let mut recent = RecentSlots::new(bins, speeds);
+            recent.push(1.0, &sums, maps);
+            let mut chips = [0.0; CHIPS];
+            let slots = recent.since(0.0);
+            slots.for_each(|slot| slot.chips(map, &mut chips));
+            chips
+        };
+        let one = chips(1, &maps);
+        assert!(one.iter().any(|chip| *chip != 0.0));
+        assert_eq!(one, chips(2, &[]));
+    }
+}

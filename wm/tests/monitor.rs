@@ -339,22 +339,15 @@ fn files_end_and_events_are_appended() {
 fn the_exit_status_tells_what_came_of_it() {
     let directory = prepare("monitor-status");
     let status = |arguments: &[&str]| Monitor::start(&directory, arguments).end().code();
-    assert_eq!(
-        status(&["--key-file=station.key", "--fast", "marked.ogg"]),
-        Some(0)
-    );
-    assert_eq!(
-        status(&["--key-file=other.key", "--fast", "marked.ogg"]),
-        Some(1)
-    );
-    assert_eq!(
-        status(&["--key-file=missing.key", "--fast", "marked.ogg"]),
-        Some(2)
-    );
-    assert_eq!(
-        status(&["--key-file=station.key", "--fast", "missing.ogg"]),
-        Some(2)
-    );
+    for (key, file, expected) in [
+        ("station.key", "marked.ogg", 0),
+        ("other.key", "marked.ogg", 1),
+        ("missing.key", "marked.ogg", 2),
+        ("station.key", "missing.ogg", 2),
+    ] {
+        let key = format!("--key-file={key}");
+        assert_eq!(status(&[&key, "--fast", file]), Some(expected), "{file}");
+    }
 }
 
 /// A key that a program gives out once, as a store of passwords does, is there for every stream.
