@@ -23,7 +23,7 @@ echo
 awk -v seconds=$seconds '
 BEGIN {
     # Order and names of the stages, and the files of each.
-    count = split("downmix:downmix|decimation:decimation|transform:spectrum|correlation of frames:correlation|" \
+    count = split("downmix:downmix|decimation:decimation|transform:spectrum|correlation of frames:correlation sounding|" \
         "weighting:weighting levels|weighting, network:network weighting_network|chips:speeds|rows:row_history rows heard|" \
         "products:products|evidence:evidence|search:search detector judge thresholds candidate alignment windows sweep|" \
         "following:tracker followed presence reader timing stretch cut key bound payload framing|" \

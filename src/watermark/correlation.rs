@@ -7,6 +7,7 @@
 
 use super::decimation::Decimator;
 use super::format::{CHIP_HIGH, CHIP_LOW, DELAY, WINDOW};
+use super::sounding::{Envelope, OF_FRAME, ORDER, Sounding};
 use super::spectrum::{Forward, Timeline, fast_size};
 use super::weighting::{LEARNED, Weighting};
 use pulp::{Arch, Simd, WithSimd};
@@ -14,9 +15,9 @@ use rustfft::num_complex::Complex;
 use std::ops::Range;
 
 /// Frames in a delay.
-const FRAMES_PER_DELAY: u64 = 16;
+pub const FRAMES_PER_DELAY: u64 = 16;
 /// Frames in a slot.
-const FRAMES_PER_SLOT: u64 = 4;
+pub const FRAMES_PER_SLOT: u64 = 4;
 /// Time from frame to frame, in seconds.
 pub const FRAME: f64 = DELAY / FRAMES_PER_DELAY as f64;
 /// Weights are made anew for one frame of so many: usually, and while every second frame is left out.
@@ -74,6 +75,8 @@ pub struct Slot<'a> {
     pub loudness: f64,
     /// One sum for each bin of [`Correlator::bins`].
     pub sums: &'a [Complex<f32>],
+    /// When what the sums are of did sound.
+    pub sounding: Sounding,
 }
 
 /// Streaming self-correlation of one channel.
@@ -88,6 +91,9 @@ pub struct Correlator {
     forward: Forward,
     received: Timeline,
     weighting: Weighting,
+    envelope: Envelope,
+    /// Pieces that it has heard.
+    pieces: u64,
     weighted: Vec<Complex<f32>>,
     /// Weighted spectra of the latest delay, frame `k` at `k % FRAMES_PER_DELAY`.
     history: Vec<Vec<Complex<f32>>>,
@@ -131,6 +137,8 @@ impl Correlator {
             forward: Forward::new(size),
             received: Timeline::new(LEARNED as usize * delay as usize / 16 + 2 * size + block),
             weighting: Weighting::new(bins.clone().map(hertz), rate / size as f64),
+            envelope: Envelope::new(),
+            pieces: 0,
             weighted: vec![Complex::ZERO; bins.len()],
             history: vec![vec![Complex::ZERO; bins.len()]; FRAMES_PER_DELAY as usize],
             sums: vec![Complex::ZERO; bins.len()],
@@ -156,7 +164,8 @@ impl Correlator {
         self.weighting.reset();
         self.sums.fill(Complex::ZERO);
         (self.loudness, self.starts) = ((0.0, 0.0), (0.0, 0.0));
-        (self.next_frame, self.in_slot) = (0, 0);
+        self.envelope.reset();
+        (self.next_frame, self.in_slot, self.pieces) = (0, 0, 0);
         self.heard.fill(false);
         (self.coarse, self.coarse_next) = (false, false);
         (self.learned, self.finished) = (false, false);
@@ -262,6 +271,7 @@ impl Correlator {
         if k.is_multiple_of(FRAMES_PER_SLOT) {
             self.coarse = self.coarse_next;
         }
+        self.hear_pieces(k);
         let has_partner = k >= FRAMES_PER_DELAY && self.heard[place(k)];
         let left_out = self.coarse && !k.is_multiple_of(2);
         if !left_out {
@@ -279,6 +289,19 @@ impl Correlator {
         self.in_slot += (k >= FRAMES_PER_DELAY) as u64;
     }
 
+    /// Lets the envelope have the pieces up to the last of frame `k`. The middle of the frame is where its sixth piece ends.
+    fn hear_pieces(&mut self, k: u64) {
+        let of_frame = OF_FRAME as u64;
+        let first = (self.size as u64 - self.start(of_frame)) / 2;
+        while self.pieces < k + of_frame {
+            let [begin, end] = [self.pieces, self.pieces + 1].map(|k| first + self.start(k));
+            let earlier = begin - ORDER as u64;
+            let samples = self.received.range(earlier, (end - earlier) as usize);
+            self.envelope.take(self.pieces, samples);
+            self.pieces += 1;
+        }
+    }
+
     /// Weighs frame `k`, and adds its product with the one a delay earlier, which stands for so many `frames`.
     fn hear_frame(&mut self, k: u64, frames: f32) {
         let start = self.start(k);
@@ -287,6 +310,7 @@ impl Correlator {
         if frames > 0.0 {
             self.starts.0 += start as f64;
             self.starts.1 += 1.0;
+            self.envelope.add(k, frames);
         }
         let apart = if self.coarse {
             WEIGHED_COARSELY
@@ -311,12 +335,15 @@ impl Correlator {
 
     fn end_slot(&mut self, slot: &mut impl FnMut(Slot)) {
         let (starts, frames) = std::mem::take(&mut self.starts);
-        let middle = starts / frames.max(1.0) + self.size as f64 / 2.0 - self.padding() as f64;
+        let start = starts / frames.max(1.0);
+        let middle = start + self.size as f64 / 2.0 - self.padding() as f64;
+        let first = self.start((self.next_frame - 1) / FRAMES_PER_SLOT * FRAMES_PER_SLOT);
         let (loudness, frames) = std::mem::take(&mut self.loudness);
         slot(Slot {
             middle: middle * self.decimator.factor() as f64,
             loudness: loudness / frames.max(1.0),
             sums: &self.sums,
+            sounding: self.envelope.end_slot((start - first as f64) / self.rate),
         });
         self.sums.fill(Complex::ZERO);
         self.in_slot = 0;

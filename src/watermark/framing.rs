@@ -1,26 +1,39 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! How the frames of the programme carrier lie against the rows.
 //!
-//! Frames come every 64 ms and rows every 200 ms, so the distances from the edges of rows to the middles of frames are
-//! 8 ms apart. A frame has the signs of the row that its middle is in, so the signs change up to 32 ms before or
-//! after the edge. On average that is nothing if the distances lie evenly around 0, and up to 4 ms if they
-//! do not: no detector can know these, and its watermark time would be wrong by them.
+//! Frames come every 64 ms and rows every 200 ms, and a frame has the signs of the row that its middle is in. So signs change up
+//! to 28 ms before or after the edge of a row: eight distances, 8 ms apart, that come in turn. Which of them it is
+//! follows from the number of the row, because frames lie at the same places of the row clock whenever the programme
+//! begins. The detector makes use of that; behind eight rows it would not matter, for the distances add up to nothing.
 
 use super::format::{DELAY, ROW_NANOSECONDS};
 
-/// What the hop and the row have in common, in nanoseconds.
-const DISTANCES: u64 = 8_000_000;
-/// Milliseconds of silence that [`silence_ahead`] asks for at most.
-pub const MOST_AHEAD: usize = 8;
 /// Time from frame to frame, in nanoseconds.
 const HOP: u64 = (2.0 * DELAY * 1e9) as u64 / 5;
-const _: () = assert!(ROW_NANOSECONDS.is_multiple_of(DISTANCES) && HOP.is_multiple_of(DISTANCES));
+/// Milliseconds of silence that [`silence_ahead`] asks for at most.
+pub const MOST_AHEAD: usize = HOP.div_ceil(1_000_000) as usize;
+/// Time by which the middles of frames are ahead of multiples of [`HOP`] of the row clock, in nanoseconds: half of what the
+/// hop and the row have in common, so that the distances lie evenly around 0.
+const AHEAD: u64 = 4_000_000;
+const _: () = assert!(ROW_NANOSECONDS.is_multiple_of(2 * AHEAD) && HOP.is_multiple_of(2 * AHEAD));
 
-/// Frames of silence to put before the programme, so that the distances lie evenly around 0: without, the middle of the first
+/// Frames of silence to put before the programme, so that the frames lie at these places: without, the middle of the first
 /// frame would be at `middle` nanoseconds of the row clock.
 pub fn silence_ahead(middle: u64, rate: u64) -> u64 {
-    let late = (middle % DISTANCES + DISTANCES / 2) % DISTANCES;
+    let late = (middle % HOP + AHEAD) % HOP;
     late * rate / 1_000_000_000
+}
+
+/// Seconds from the beginning of row `row` to where its signs take the place of those before, in the copy of what was
+/// earlier and, a delay before, in that of what comes later.
+pub fn changes(row: i64) -> [f64; 2] {
+    [0, (DELAY * 1e9) as i64].map(|delay| {
+        let hop = HOP as i64;
+        let between = hop / 2 - AHEAD as i64 + delay;
+        let late = (between - row.rem_euclid(hop) * ROW_NANOSECONDS as i64).rem_euclid(hop);
+        let nearest = if late > hop / 2 { late - hop } else { late };
+        nearest as f64 * 1e-9
+    })
 }
 
 #[cfg(test)]
@@ -28,25 +41,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signs_change_as_often_early_as_late() {
+    fn signs_change_where_the_detector_expects_it() {
         for rate in [8_000, 44_100, 192_000] {
             for middle in [0u64, 1, 64_000_000, 67_999_999, 68_000_000, 1 << 60] {
                 let ahead = silence_ahead(middle, rate);
                 assert!(ahead * 1_000 <= MOST_AHEAD as u64 * rate);
                 let first = middle + HOP - ahead * 1_000_000_000 / rate;
-                let (mut late, mut edges) = (0, 0);
+                let (mut late, mut edges) = ([0.0; 2], 0);
                 // All distances come in eight rows, which are 25 frames.
                 for frame in 0..25 {
-                    let [before, after] = [frame, frame + 1].map(|frame| first + frame * HOP);
-                    let edge = after / ROW_NANOSECONDS * ROW_NANOSECONDS;
-                    if before < edge {
-                        late += (before + HOP / 2) as i64 - edge as i64;
-                        edges += 1;
+                    for (copy, delay) in [0, (DELAY * 1e9) as u64].into_iter().enumerate() {
+                        let [before, after] =
+                            [frame, frame + 1].map(|frame| first + delay + frame * HOP);
+                        let row = after / ROW_NANOSECONDS;
+                        let edge = row * ROW_NANOSECONDS;
+                        if before < edge {
+                            let seconds = ((before + HOP / 2) as i64 - edge as i64) as f64 * 1e-9;
+                            let expected = changes(row as i64)[copy];
+                            let sample = 1.0 / rate as f64;
+                            assert!((seconds - expected).abs() <= sample, "{seconds} {expected}");
+                            late[copy] += expected;
+                            edges += 1;
+                        }
                     }
                 }
-                assert_eq!(edges, 8);
-                let sample = 1_000_000_000 / rate as i64;
-                assert!((late / 8).abs() <= sample, "{late} ns from {middle} on");
+                assert_eq!(edges, 16);
+                assert!(late.iter().all(|sum| sum.abs() < 1e-9), "{late:?}");
             }
         }
     }

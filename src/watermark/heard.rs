@@ -4,6 +4,7 @@
 use super::correlation::{Correlator, Slot};
 use super::format::CHIPS;
 use super::row_history::RowHistory;
+use super::sounding::Sounding;
 use super::speeds::{SpeedMap, speed_maps};
 use super::stretch::RecentSlots;
 use rustfft::num_complex::Complex;
@@ -18,6 +19,8 @@ pub struct Heard {
     pub now: f64,
     /// Loudness of the latest slot.
     pub loudness: f64,
+    /// When it sounded.
+    pub sounding: Sounding,
     /// Input frames so far.
     pub frames: u64,
     sums: Vec<Complex<f32>>,
@@ -41,6 +44,7 @@ impl Heard {
             recent: RecentSlots::new(sums, maps.len()),
             now: 0.0,
             loudness: 0.0,
+            sounding: Sounding::MIDDLE,
             frames: 0,
             sums: vec![Complex::ZERO; sums],
             chips: vec![0.0; maps.len() * CHIPS],
@@ -69,7 +73,9 @@ impl Heard {
         let seconds = slot.middle / self.rate;
         self.now = seconds;
         self.loudness = slot.loudness;
-        self.recent.push(seconds, slot.sums, &self.maps);
+        self.sounding = slot.sounding;
+        self.recent
+            .push(seconds, slot.sounding, slot.sums, &self.maps);
         self.sums.copy_from_slice(slot.sums);
         self.made.fill(false);
         self.slots += 1;
@@ -133,6 +139,7 @@ mod tests {
                 middle: 0.0,
                 loudness: 0.0,
                 sums: &sums,
+                sounding: Sounding::MIDDLE,
             });
             // Twice, as two keys do.
             (0..2).for_each(|_| {

@@ -22,13 +22,16 @@ use super::tracker::{Tracked, Tracker};
 const AWAITED: f64 = 0.5;
 
 /// The same of what has been received already, but not been looked at: at the start of a stream the weighting learns
-/// first. To look at it takes a tenth of a second, and the spread of the watermark's time falls from 12 to 8 ms.
+/// first. To look at it takes a tenth of a second, and there are more edges of rows to tell the time by.
 const AT_HAND: f64 = 1.0;
 /// Seconds from what has been received to the middle of the latest slot when nothing is left to be looked at.
 const USUALLY_BEHIND: f64 = 0.12;
 
 /// Seconds of evidence without which `present` says nothing: after a move there is none at first.
 const LEAST_EVIDENCE: f64 = 0.4;
+
+/// Slots nearer than this to the edge of a row have something of both rows, in seconds.
+const EDGE: f64 = 0.04;
 
 /// What is marked still correlates with what follows the end of the mark for this long, in seconds.
 const TRAILS: f64 = 0.08;
@@ -357,9 +360,14 @@ impl Judge {
         let (signs, row_clock, clock) = (&mut self.signs, self.row_clock, self.clock);
         heard.recent.beginning(map, |seconds, shift| {
             let place = tracked.place + shift;
-            let (_, row) = rows_at(clock, row_clock, seconds, map.speed, place);
+            let row = |seconds| rows_at(clock, row_clock, seconds, map.speed, place).1;
             let mut of_row = [0.0; CHIPS];
-            signs.row(row, &mut of_row);
+            signs.row(row(seconds - EDGE), &mut of_row);
+            if row(seconds - EDGE) != row(seconds + EDGE) {
+                let mut of_next = [0.0; CHIPS];
+                signs.row(row(seconds + EDGE), &mut of_next);
+                mix(&mut of_row, &of_next);
+            }
             if tracked.pilots == Pilots::Even {
                 silence_odd(&mut of_row);
             }
@@ -431,6 +439,17 @@ impl Judge {
                 .then(|| unix_time(first_row, position)),
         }
     }
+}
+
+/// What is expected of a slot that lies on the edge of two rows: the signs that these have in common, as strong as one
+/// row.
+fn mix(signs: &mut [f32; CHIPS], next: &[f32; CHIPS]) {
+    for (sign, next) in signs.iter_mut().zip(next) {
+        *sign = 0.5 * (*sign + next);
+    }
+    let common = signs.iter().map(|s| s * s).sum::<f32>();
+    let size = (CHIPS as f32 / common.max(1.0)).sqrt();
+    signs.iter_mut().for_each(|sign| *sign *= size);
 }
 
 /// Unix time (ns), some seconds behind the start of a row.

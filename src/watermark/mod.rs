@@ -39,6 +39,7 @@ mod reader;
 mod row_history;
 mod rows;
 mod search;
+mod sounding;
 mod spectrum;
 mod speeds;
 mod stretch;

@@ -18,6 +18,7 @@ use super::presence::Presence;
 use super::reader::{Reader, silence_odd};
 use super::row_history::RowHistory;
 use super::search::Search;
+use super::sounding::Sounding;
 use super::speeds::SpeedMap;
 use super::stretch::RecentScores;
 use super::timing::Timing;
@@ -224,7 +225,7 @@ impl Tracker {
                     silence_odd(&mut self.chips);
                 }
             }
-            let row_score = self.push_lane(lane, seconds, &heard.maps, clock);
+            let row_score = self.push_lane(lane, heard, clock);
             if lane == CENTRE {
                 ended = row_score;
             }
@@ -271,13 +272,8 @@ impl Tracker {
     }
 
     /// Adds a slot to one hypothesis; returns the score of the row that this ends.
-    fn push_lane(
-        &mut self,
-        lane: usize,
-        seconds: f64,
-        maps: &[SpeedMap],
-        clock: LocalClock,
-    ) -> Option<f64> {
+    fn push_lane(&mut self, lane: usize, heard: &Heard, clock: LocalClock) -> Option<f64> {
+        let (seconds, maps) = (heard.now, &heard.maps);
         let Lane {
             speed,
             place,
@@ -294,36 +290,43 @@ impl Tracker {
         if lane == CENTRE {
             self.scores.push(&self.chips, product);
             if !self.presence.is_unseen() {
-                self.keep_time(clock);
+                self.keep_time(&heard.sounding, clock);
             }
         }
         row_score
     }
 
     /// Lets the chips of the latest slot tell how late it is.
-    fn keep_time(&mut self, clock: LocalClock) {
+    fn keep_time(&mut self, sounding: &Sounding, clock: LocalClock) {
         let (signs, reader, row_clock) = (&mut self.signs, &mut self.reader, self.row_clock);
-        self.timing.push(&self.chips, |row, of_row| {
-            let row = row_of_key(row_clock, clock.first_row + row);
-            signs.row(row, of_row);
-            reader.expect(row, of_row);
-        });
+        self.timing
+            .push(&self.chips, sounding, clock.first_row, |row, of_row| {
+                let row = row_of_key(row_clock, clock.first_row + row);
+                signs.row(row, of_row);
+                reader.expect(row, of_row);
+            });
     }
 
     /// Finds out how late it is now, from all that is kept since `begins`.
     pub fn set_time(&mut self, heard: &Heard, begins: f64, clock: LocalClock) {
         let (seconds, maps) = (heard.now, &heard.maps);
         let (speed, playing) = (self.lanes[CENTRE].speed, self.playing(maps));
-        let place = self.position_of_place(maps, seconds);
-        self.timing
-            .restart(begins, place - (seconds - begins) * playing);
-        for slot in heard.recent.since(begins) {
-            slot.chips(&maps[speed], &mut self.chips);
-            if !self.reader.odd_chips_count() {
-                silence_odd(&mut self.chips);
+        // The second time, the shift that fits best is known from the first slot on.
+        let mut position = self.position_of_place(maps, seconds);
+        for _ in 0..2 {
+            self.timing
+                .restart(begins, position - (seconds - begins) * playing);
+            for slot in heard.recent.since(begins) {
+                slot.chips(&maps[speed], &mut self.chips);
+                if !self.reader.odd_chips_count() {
+                    silence_odd(&mut self.chips);
+                }
+                self.timing.advance(slot.seconds, playing);
+                self.keep_time(&slot.sounding, clock);
             }
-            self.timing.advance(slot.seconds, playing);
-            self.keep_time(clock);
+            self.timing.advance(seconds, playing);
+            self.timing.settle();
+            position = self.timing.position();
         }
     }
 
