@@ -417,15 +417,15 @@ impl Room {
     /// Takes what is new in a slot whose first piece is expected `from` seconds behind the beginning of row number `row`,
     /// the first of those of `products`.
     fn take(&mut self, products: &Products, from: f64, sounding: &Sounding, row: i64) {
-        let mut behind = [[[0.0; SHIFTS]; ROWS + 1]; 2];
-        for edge in 0..=ROWS {
+        let edges: [_; ROWS + 1] = std::array::from_fn(|edge| {
             let since = from - edge as f64 * ROW;
-            let [earlier, later] =
-                changes(row + edge as i64).map(|late| self.behind(since - late, sounding));
-            behind[0][edge] = std::array::from_fn(|i| 0.5 * (earlier[i] + later[i]));
-            behind[1][edge] = earlier;
-        }
-        for (fit, behind) in self.fits.iter_mut().zip(&behind) {
+            changes(row + edge as i64).map(|late| self.behind(since - late, sounding))
+        });
+        let earlier = edges.map(|[earlier, _]| earlier);
+        let both = edges.map(|[earlier, later]| {
+            std::array::from_fn(|shift| 0.5 * (earlier[shift] + later[shift]))
+        });
+        for (fit, behind) in self.fits.iter_mut().zip([&both, &earlier]) {
             fit.take(products, behind);
         }
     }
