@@ -7,8 +7,10 @@
 
 use super::decimation::Decimator;
 use super::format::{CHIP_HIGH, CHIP_LOW, DELAY, WINDOW};
+use super::rounding::to_bytes;
 use super::spectrum::{Forward, Timeline, fast_size};
 use super::weighting::{LEARNED, Weighting};
+use pulp::bytemuck::cast_slice;
 use pulp::{Arch, Simd, WithSimd};
 use rustfft::num_complex::Complex;
 use std::ops::Range;
@@ -43,10 +45,26 @@ pub fn compress(y: Complex<f32>) -> Complex<f32> {
     }
 }
 
+/// A weighted spectrum, real and imaginary parts in turn, in steps.
+#[derive(Clone)]
+struct KeptFrame {
+    parts: Vec<i8>,
+    step: f32,
+}
+
+impl KeptFrame {
+    fn new(bins: usize) -> Self {
+        KeptFrame {
+            parts: vec![0; 2 * bins],
+            step: 0.0,
+        }
+    }
+}
+
 /// Adds the product of a frame with the one a delay earlier, if there is one, whose place it takes then.
 struct Correlate<'a> {
     now: &'a [Complex<f32>],
-    earlier: &'a mut [Complex<f32>],
+    earlier: &'a mut KeptFrame,
     sums: &'a mut [Complex<f32>],
     /// For how many frames this one stands.
     frames: f32,
@@ -57,12 +75,17 @@ impl WithSimd for Correlate<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
+        let KeptFrame { parts, step } = self.earlier;
         if self.frames > 0.0 {
-            for ((now, earlier), sum) in self.now.iter().zip(&*self.earlier).zip(self.sums) {
-                *sum += now * earlier.conj() * self.frames;
+            let each = self.frames * *step;
+            let earlier = parts.as_chunks::<2>().0;
+            for ((now, earlier), sum) in self.now.iter().zip(earlier).zip(self.sums) {
+                let [re, im] = earlier.map(|part| part as f32 * each);
+                sum.re += now.re * re + now.im * im;
+                sum.im += now.im * re - now.re * im;
             }
         }
-        self.earlier.copy_from_slice(self.now);
+        *step = to_bytes(cast_slice(self.now), parts);
     }
 }
 
@@ -90,7 +113,7 @@ pub struct Correlator {
     weighting: Weighting,
     weighted: Vec<Complex<f32>>,
     /// Weighted spectra of the latest delay, frame `k` at `k % FRAMES_PER_DELAY`.
-    history: Vec<Vec<Complex<f32>>>,
+    history: Vec<KeptFrame>,
     /// Which of them were not left out.
     heard: [bool; FRAMES_PER_DELAY as usize],
     sums: Vec<Complex<f32>>,
@@ -122,6 +145,9 @@ impl Correlator {
         let last = bin(highest) + 1;
         let bins = first..last.min(size / 2);
         let hertz = |bin: usize| bin as f64 * rate / size as f64;
+        // What is learned from, with a block behind it, or with what is left at the end and the silence after it.
+        let learned = (LEARNED * delay).div_ceil(FRAMES_PER_DELAY) as usize + size;
+        let most = block / decimator.factor() as usize + 1;
         let mut correlator = Correlator {
             arch: Arch::new(),
             decimator,
@@ -129,10 +155,10 @@ impl Correlator {
             delay,
             size,
             forward: Forward::new(size),
-            received: Timeline::new(LEARNED as usize * delay as usize / 16 + 2 * size + block),
+            received: Timeline::tight(learned + most + size),
             weighting: Weighting::new(bins.clone().map(hertz), rate / size as f64),
             weighted: vec![Complex::ZERO; bins.len()],
-            history: vec![vec![Complex::ZERO; bins.len()]; FRAMES_PER_DELAY as usize],
+            history: vec![KeptFrame::new(bins.len()); FRAMES_PER_DELAY as usize],
             sums: vec![Complex::ZERO; bins.len()],
             heard: [false; FRAMES_PER_DELAY as usize],
             loudness: (0.0, 0.0),
@@ -247,6 +273,7 @@ impl Correlator {
                 self.end_slot(slot);
             }
         }
+        self.received.forget(self.start(self.next_frame));
     }
 
     /// Where frame `k` starts in what has been received, the silence before the audio included. Sixteen frames are one

@@ -36,6 +36,7 @@ mod places;
 mod presence;
 mod products;
 mod reader;
+mod rounding;
 mod row_history;
 mod rows;
 mod search;

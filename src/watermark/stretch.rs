@@ -7,6 +7,7 @@
 
 use super::correlation::{FRAME, SLOT};
 use super::format::{CHIPS, DELAY, WINDOW};
+use super::rounding::to_bytes;
 use super::speeds::SpeedMap;
 use rustfft::num_complex::Complex;
 use std::ops::Range;
@@ -49,16 +50,17 @@ pub struct RecentSlots {
 pub struct RecentSlot {
     /// Its middle.
     pub seconds: f64,
-    /// Its sums, from which its chips at any speed follow; or its chips, an eighth of that, if only one speed is searched.
+    /// Its sums, from which its chips at any speed follow; or its chips, in steps, if only one speed is searched.
     sums: Vec<Complex<f32>>,
-    chips: Vec<f32>,
+    chips: Vec<i8>,
+    step: f32,
 }
 
 impl RecentSlot {
     /// Writes its chips at the speed of `map`, which is one of those that are searched.
     pub fn chips(&self, map: &SpeedMap, chips: &mut [f32; CHIPS]) {
         match self.chips.first_chunk() {
-            Some(kept) => *chips = *kept,
+            Some(kept) => *chips = kept.map(|chip| chip as f32 * self.step),
             None => map.chips(&self.sums, chips),
         }
     }
@@ -82,7 +84,8 @@ impl RecentSlots {
         let slot = || RecentSlot {
             seconds: 0.0,
             sums: vec![Complex::ZERO; sums],
-            chips: vec![0.0; chips],
+            chips: vec![0; chips],
+            step: 0.0,
         };
         RecentSlots {
             slots: (0..SLOTS).map(|_| slot()).collect(),
@@ -103,7 +106,10 @@ impl RecentSlots {
         let slot = &mut self.slots[self.taken % SLOTS];
         slot.seconds = seconds;
         match maps {
-            [only] => only.chips(sums, &mut slot.chips),
+            [only] => {
+                only.chips(sums, &mut self.chips);
+                slot.step = to_bytes(&self.chips, &mut slot.chips);
+            }
             _ => slot.sums.copy_from_slice(sums),
         }
         self.taken += 1;
@@ -305,7 +311,7 @@ mod tests {
     use super::super::speeds::speed_maps;
     use super::*;
 
-    /// With one speed chips are kept, with several the sums that they are made of: both say the same.
+    /// With one speed chips are kept, with several the sums that they are made of: both say the same, to the step.
     #[test]
     fn what_is_kept_of_a_slot_has_the_same_chips_with_one_speed() {
         let correlator = Correlator::new(16_000, 0.0, 160);
@@ -326,7 +332,10 @@ mod tests {
             chips
         };
         let one = chips(1, &maps);
-        assert!(one.iter().any(|chip| *chip != 0.0));
-        assert_eq!(one, chips(2, &[]));
+        let largest = one.iter().fold(0.0f32, |most, chip| most.max(chip.abs()));
+        assert!(largest > 0.0);
+        for (one, exact) in one.iter().zip(chips(2, &[])) {
+            assert!((one - exact).abs() < largest / 250.0, "{one} for {exact}");
+        }
     }
 }
