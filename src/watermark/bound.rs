@@ -50,8 +50,7 @@
 //! *Slots and rows.* A row is the latest five slots, also where it is one longer or shorter because of the speed: what
 //! the chips are does not depend on the key. So are they rounded before they are multiplied.
 //!
-//! *Rounding.* The sums that fade are rounded with each row; what that can have added at most is taken off the score before it
-//! is tested.
+//! *Rounding.* The sums that fade are rounded down with each row, so no score is above that of exact numbers.
 //!
 //! *What is not tested.* The windows that are cut are made only for hypotheses of which a sum that fades is high
 //! enough. All are counted here nevertheless: an alarm that is not raised breaks no promise.

@@ -12,6 +12,7 @@ use super::noise::{self, LagCorrelator, NoiseJudge};
 use super::payload::Payload;
 use super::rows::KeyRows;
 use super::speeds::SPEED_STEP;
+use super::workspace::Workspace;
 
 /// Frames of audio are taken in pieces of this many seconds.
 const BLOCK: f64 = 0.01;
@@ -199,6 +200,7 @@ struct Programme {
     correlator: Correlator,
     heard: Heard,
     judges: Vec<Judge>,
+    work: Workspace,
     /// All marks are followed and strong, so half of the frames are enough.
     coarse: bool,
 }
@@ -260,11 +262,12 @@ impl Detector {
                     correlator,
                     heard,
                     judges,
+                    work,
                     ..
                 } = &mut **path;
-                correlator.finish(|slot| take(heard, judges, &slot, report));
+                correlator.finish(|slot| take(heard, judges, work, &slot, report));
                 for judge in judges {
-                    judge.finish(heard, report);
+                    judge.finish(heard, work, report);
                 }
             }
             Path::Noise(path) => {
@@ -369,10 +372,16 @@ impl Detector {
 }
 
 /// Lets all keys judge a slot.
-fn take(heard: &mut Heard, judges: &mut [Judge], slot: &Slot, report: &mut dyn FnMut(&Detection)) {
+fn take(
+    heard: &mut Heard,
+    judges: &mut [Judge],
+    work: &mut Workspace,
+    slot: &Slot,
+    report: &mut dyn FnMut(&Detection),
+) {
     heard.take(slot);
     for judge in judges {
-        judge.take(heard, report);
+        judge.take(heard, work, report);
     }
 }
 
@@ -382,10 +391,11 @@ impl Programme {
             correlator,
             heard,
             judges,
+            work,
             coarse,
         } = self;
         heard.frames += mix.len() as u64;
-        correlator.push(mix, |slot| take(heard, judges, &slot, report));
+        correlator.push(mix, |slot| take(heard, judges, work, &slot, report));
         let enough = if *coarse { COARSE_TO } else { COARSE_FROM };
         *coarse = judges.iter().all(|judge| judge.is_sure(enough));
         correlator.set_coarse(*coarse);
@@ -422,6 +432,7 @@ impl Path {
             .collect();
         Path::Programme(Box::new(Programme {
             correlator,
+            work: Workspace::new(Judge::rows_side_by_side(config), heard.maps.len()),
             heard,
             judges,
             coarse: false,

@@ -16,6 +16,7 @@ use super::stretch::Beginning;
 use super::sweep::{SIDE_BY_SIDE, Sweep, TILE};
 use super::thresholds::Thresholds;
 use super::tracker::{Tracked, Tracker};
+use super::workspace::Workspace;
 
 /// Seconds of the mark that are awaited after a find, at most this long, before it is reported: less does not
 /// tell well enough where the mark begins, and where in the marked programme that is.
@@ -71,6 +72,14 @@ struct Find {
 }
 
 impl Judge {
+    /// Rows that are searched side by side: all of them, or a tile.
+    pub fn rows_side_by_side(config: &DetectorConfig) -> usize {
+        match KeyRows::around(config.row_clock, config.clock_tolerance) {
+            (searched, _) if searched > SIDE_BY_SIDE => TILE,
+            (searched, _) => searched,
+        }
+    }
+
     /// For what `heard` hears.
     pub fn new(
         config: &DetectorConfig,
@@ -81,8 +90,8 @@ impl Judge {
         let key = keys.get(key_index)?;
         let (searched, ahead) = KeyRows::around(config.row_clock, config.clock_tolerance);
         let speeds = heard.maps.len();
-        let sweep = (searched > SIDE_BY_SIDE).then(|| Sweep::new(searched, ahead, speeds));
-        let side_by_side = if sweep.is_some() { TILE } else { searched };
+        let side_by_side = Self::rows_side_by_side(config);
+        let sweep = (searched > side_by_side).then(|| Sweep::new(searched, ahead, speeds));
         let rows = KeyRows::new(key.signs(), config.row_clock, side_by_side, ahead);
         let thresholds = Thresholds::new(
             keys.len(),
@@ -175,7 +184,12 @@ impl Judge {
     }
 
     /// Takes the latest slot and reports what it reveals.
-    pub fn take(&mut self, heard: &mut Heard, report: &mut dyn FnMut(&Detection)) {
+    pub fn take(
+        &mut self,
+        heard: &mut Heard,
+        work: &mut Workspace,
+        report: &mut dyn FnMut(&Detection),
+    ) {
         if self.tracked.is_some() {
             let tracked = self.tracker.push(heard, self.clock);
             self.highest = self.highest.max(tracked.score);
@@ -191,11 +205,11 @@ impl Judge {
                 None => {
                     heard.make_rows();
                     let (history, maps) = heard.rows();
-                    self.search.push(seconds, history, maps)
+                    self.search.push(seconds, history, maps, work)
                 }
                 Some(sweep) => {
                     let (chips, maps) = heard.all_chips();
-                    sweep.push(&mut self.search, seconds, chips, maps)
+                    sweep.push(&mut self.search, seconds, chips, maps, work)
                 }
             };
             if let Some(found) = found {
@@ -233,11 +247,16 @@ impl Judge {
     }
 
     /// Tests what the latest slot left untested, and reports what was kept back in order to know more.
-    pub fn finish(&mut self, heard: &mut Heard, report: &mut dyn FnMut(&Detection)) {
+    pub fn finish(
+        &mut self,
+        heard: &mut Heard,
+        work: &mut Workspace,
+        report: &mut dyn FnMut(&Detection),
+    ) {
         if self.searching {
             let found = match &mut self.sweep {
-                None => self.search.finish(heard.rows().0),
-                Some(sweep) => sweep.finish(&mut self.search, &heard.maps),
+                None => self.search.finish(heard.rows().0, work),
+                Some(sweep) => sweep.finish(&mut self.search, &heard.maps, work),
             };
             if let Some(found) = found {
                 self.follow(found, heard);

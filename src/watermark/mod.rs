@@ -52,7 +52,7 @@ pub mod stages {
     pub use super::evidence::{Evidence, NewRow};
     pub use super::format::{CHIPS, ROWS};
     pub use super::masking::Masking;
-    pub use super::products::{Products, SignMatrix};
+    pub use super::products::{Multiplier, Products, SignMatrix};
     pub use super::row_history::{RoundedRows, RowHistory};
     pub use super::speeds::{speed_maps, write_chips};
     pub use super::weighting::Weighting;
@@ -67,6 +67,7 @@ mod tracker;
 mod weighting;
 mod weighting_network;
 mod windows;
+mod workspace;
 
 pub use detectability::{Detectability, DetectabilityReport};
 pub use detector::{Detection, DetectionState, Detector, DetectorConfig, DetectorStats};
