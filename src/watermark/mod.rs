@@ -16,6 +16,7 @@ mod correlation;
 mod cut;
 mod decimation;
 pub mod detectability;
+mod detection;
 pub mod detector;
 mod downmix;
 pub mod embedder;

@@ -75,8 +75,8 @@ impl SignMatrix {
             let place = place(chip);
             let (group, bit) = (place / GROUP, place % GROUP);
             let (batch, group) = (group / GROUPS_AT_ONCE, group % GROUPS_AT_ONCE);
-            let negative =
-                (self.patterns[batch * self.rows + index][group] / SCALE as u8 >> bit) & 1;
+            let pattern = self.patterns[batch * self.rows + index][group] as usize / SCALE;
+            let negative = (pattern >> bit) & 1;
             sums[chip % 2] += (1 - 2 * negative as i32) * *value as i32;
         }
         sums
@@ -129,7 +129,7 @@ impl Multiplier {
     }
 
     /// `products.all[vector * rows + index]` = sum over chips of `vectors[vector][chip]` times the sign, and
-    /// `products.pilots` the same for the even chips alone. No sum may leave the range, see [`super::row_history`].
+    /// `products.pilots` the same for the even chips alone. No sum may leave the range, see `row_history`.
     pub fn multiply(
         &mut self,
         matrix: &SignMatrix,
