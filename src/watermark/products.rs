@@ -24,6 +24,8 @@ const PATTERNS: usize = 1 << GROUP;
 const SCALE: usize = 4;
 /// Groups whose sums are made together: 18 KiB, so that they stay in the first-level cache.
 const GROUPS_AT_ONCE: usize = 9;
+/// Rows that are written at once, vector by vector: 2 KiB, for the same reason.
+const ROWS_AT_ONCE: usize = 64;
 /// Batches of groups that the even chips fill, and the odd ones as many; what the last has too many of, stays empty.
 const HALF: usize = 2;
 const BATCHES: usize = 2 * HALF;
@@ -199,19 +201,21 @@ impl Lanes for [i16; PASS] {
         sum.unwrap_or(&[0; PASS])
     }
 
-    /// In blocks that stay in the first-level cache.
     #[inline(always)]
     fn write(totals: &[Self], products: &mut [i16]) {
-        let (blocks, rest) = totals.as_chunks::<PASS>();
-        for (lane, products) in products.chunks_exact_mut(totals.len()).enumerate() {
-            let (products, products_of_rest) = products.as_chunks_mut::<PASS>();
-            for (products, totals) in products.iter_mut().zip(blocks) {
-                for row in 0..PASS {
-                    products[row] = totals[row][lane % PASS];
+        let starts = (0..).step_by(ROWS_AT_ONCE);
+        for (start, rows) in starts.zip(totals.chunks(ROWS_AT_ONCE)) {
+            for (lane, products) in products.chunks_exact_mut(totals.len()).enumerate() {
+                let products = products[start..][..rows.len()].as_chunks_mut::<PASS>();
+                let rows = rows.as_chunks::<PASS>();
+                for (products, rows) in products.0.iter_mut().zip(rows.0) {
+                    for row in 0..PASS {
+                        products[row] = rows[row][lane % PASS];
+                    }
                 }
-            }
-            for (product, total) in products_of_rest.iter_mut().zip(rest) {
-                *product = total[lane % PASS];
+                for (product, row) in products.1.iter_mut().zip(rows.1) {
+                    *product = row[lane % PASS];
+                }
             }
         }
     }
