@@ -11,6 +11,7 @@
 //!
 //! All products are rounded down, so a score is never above what it would be in exact numbers, and [`super::bound`] holds for it.
 
+use super::rounding::whole;
 use super::windows::{FADED, LANES, SUMS, fading};
 use pulp::{Arch, Simd, WithSimd};
 
@@ -74,15 +75,15 @@ struct Factors {
 impl Factors {
     /// Also returns what they come to.
     fn new(stays: f32, adds: f32) -> (Self, f32, f32) {
-        let factor = |of: f32| (of * ONE).round().clamp(-0.5 * ONE, 0.5 * ONE - 1.0);
-        let whole = if stays < 0.5 { 0.0 } else { 1.0 };
-        let (part, adds) = (factor(stays - whole), factor(adds));
+        let factor = |of: f32| whole((of * ONE).clamp(i16::MIN.into(), i16::MAX.into())) as i16;
+        let all = if stays < 0.5 { 0 } else { 1 };
         let factors = Factors {
-            whole: -(whole as i16),
-            part: part as i16,
-            adds: adds as i16,
+            whole: -all,
+            part: factor(stays - all as f32),
+            adds: factor(adds),
         };
-        (factors, whole + part / ONE, adds / ONE)
+        let part = factors.part as f32 / ONE;
+        (factors, all as f32 + part, factors.adds as f32 / ONE)
     }
 }
 
