@@ -385,6 +385,30 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_that_was_kept_is_multiplied_as_it_was() {
+        let bins = |phase: f32| -> Vec<Complex<f32>> {
+            (0..37)
+                .map(|i| 20.0 * Complex::from_polar(1.0, phase * i as f32))
+                .collect()
+        };
+        let (earlier, now) = (bins(0.7), bins(1.1));
+        let mut kept = KeptFrame::new(earlier.len());
+        let mut sums = vec![Complex::ZERO; earlier.len()];
+        for (now, frames) in [(&earlier, 0.0), (&now, 2.0)] {
+            Arch::new().dispatch(Correlate {
+                now,
+                earlier: &mut kept,
+                sums: &mut sums,
+                frames,
+            });
+        }
+        for ((now, earlier), sum) in now.iter().zip(&earlier).zip(sums) {
+            let exact = 2.0 * now * earlier.conj();
+            assert!((sum - exact).norm() < 5.0, "{sum} for {exact}");
+        }
+    }
+
+    #[test]
     fn an_echo_of_one_delay_correlates_with_its_sign() {
         for rate in [16_000, 44_100] {
             assert!(mean_correlation(rate, &echo(rate, DELAY, 0.5), 1.0) > 0.3);

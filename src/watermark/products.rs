@@ -345,8 +345,8 @@ mod tests {
     use super::*;
     use crate::watermark::key::Key;
 
-    /// Not a multiple of a block.
-    const ROWS: usize = 47;
+    /// More than are written at once, and no multiple of anything.
+    const ROWS: usize = ROWS_AT_ONCE + 47;
 
     #[test]
     fn products_equal_plain_sums() {
