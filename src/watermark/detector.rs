@@ -8,7 +8,7 @@ use super::downmix::Downmix;
 use super::format::{Carrier, ConfigError, MOST_MILLIONS, RowClock, check_carrier, check_stream};
 use super::heard::Heard;
 use super::judge::Judge;
-use super::key::Key;
+use super::key::{Key, wipe_stack};
 use super::noise::{self, LagCorrelator, NoiseJudge};
 use super::rows::KeyRows;
 use super::speeds::SPEED_STEP;
@@ -363,9 +363,11 @@ impl Path {
         let deviation = config.max_speed_deviation / 100.0;
         let correlator = Correlator::new(config.sample_rate, deviation, block);
         let heard = Heard::new(config.sample_rate, deviation, &correlator);
-        let judges = (0..keys.len())
-            .filter_map(|index| Judge::new(config, keys, index, &heard))
-            .collect();
+        let judge = |index| {
+            wipe_stack();
+            Judge::new(config, keys, index, &heard)
+        };
+        let judges = (0..keys.len()).filter_map(judge).collect();
         Path::Programme(Box::new(Programme {
             correlator,
             work: Workspace::new(Judge::rows_side_by_side(config), heard.maps.len()),

@@ -6,7 +6,7 @@ use super::correlation::SLOT;
 use super::detector::{Detection, DetectionState, DetectorConfig};
 use super::format::{CHIPS, CYCLE, ROW, ROW_NANOSECONDS, RowClock};
 use super::heard::Heard;
-use super::key::{Key, Signs};
+use super::key::{Key, Signs, wipe_stack};
 use super::payload::Payload;
 use super::places::rows_at;
 use super::reader::silence_odd;
@@ -93,6 +93,7 @@ impl Judge {
         let side_by_side = Self::rows_side_by_side(config);
         let sweep = (searched > side_by_side).then(|| Sweep::new(searched, ahead, speeds));
         let rows = KeyRows::new(key.signs(), config.row_clock, side_by_side, ahead);
+        wipe_stack();
         let thresholds = Thresholds::new(
             keys.len(),
             searched.next_multiple_of(side_by_side),
