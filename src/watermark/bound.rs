@@ -47,6 +47,9 @@
 //!
 //! *Speeds.* At v times the speed rows end v times as often. As speeds lie on both sides of 1 the sum is the same.
 //!
+//! *Lags.* Slots of stretched programme are turned to the usual lag. Which, and how far, the audio tells and not the signs
+//! (see [`super::lag`]): one set of chips is tested, as without.
+//!
 //! *Slots and rows.* A row is the latest five slots, also where it is one longer or shorter because of the speed: what
 //! the chips are does not depend on the key. So are they rounded before they are multiplied.
 //!

@@ -2,11 +2,13 @@
 //! From received audio to chip correlations.
 //!
 //! Frames of 128 ms every 10 ms; each is compared with the one 160 ms earlier. Four comparisons make a
-//! slot of 40 ms, a fifth of a row. All this depends on the audio alone, with one exception: while a strong mark is
-//! followed, every second frame is left out. Unmarked audio has none, so the proof of [`super::bound`] is not touched.
+//! slot of 40 ms, a fifth of a row. Where programme was stretched, a slot is turned to the usual lag (see [`super::lag`]).
+//! All this depends on the audio alone, with one exception: while a strong mark is followed, every second frame is left
+//! out. Unmarked audio has none, so the proof of [`super::bound`] is not touched.
 
 use super::decimation::Decimator;
 use super::format::{CHIP_HIGH, CHIP_LOW, DELAY, WINDOW};
+use super::lag::LagFinder;
 use super::spectrum::{Forward, Timeline, fast_size};
 use super::weighting::{LEARNED, Weighting};
 use pulp::{Arch, Simd, WithSimd};
@@ -88,6 +90,7 @@ pub struct Correlator {
     forward: Forward,
     received: Timeline,
     weighting: Weighting,
+    lags: LagFinder,
     weighted: Vec<Complex<f32>>,
     /// Weighted spectra of the latest delay, frame `k` at `k % FRAMES_PER_DELAY`.
     history: Vec<Vec<Complex<f32>>>,
@@ -131,6 +134,12 @@ impl Correlator {
             forward: Forward::new(size),
             received: Timeline::new(LEARNED as usize * delay as usize / 16 + 2 * size + block),
             weighting: Weighting::new(bins.clone().map(hertz), rate / size as f64),
+            lags: LagFinder::new(
+                bins.clone(),
+                rate / size as f64,
+                DELAY - delay as f64 / rate,
+                deviation,
+            ),
             weighted: vec![Complex::ZERO; bins.len()],
             history: vec![vec![Complex::ZERO; bins.len()]; FRAMES_PER_DELAY as usize],
             sums: vec![Complex::ZERO; bins.len()],
@@ -313,6 +322,7 @@ impl Correlator {
         let (starts, frames) = std::mem::take(&mut self.starts);
         let middle = starts / frames.max(1.0) + self.size as f64 / 2.0 - self.padding() as f64;
         let (loudness, frames) = std::mem::take(&mut self.loudness);
+        self.lags.straighten(&mut self.sums);
         slot(Slot {
             middle: middle * self.decimator.factor() as f64,
             loudness: loudness / frames.max(1.0),
