@@ -12,6 +12,7 @@ use super::noise::{self, LagCorrelator, NoiseJudge};
 use super::payload::Payload;
 use super::rows::KeyRows;
 use super::speeds::SPEED_STEP;
+use super::windows::LATEST;
 
 /// Frames of audio are taken in pieces of this many seconds.
 const BLOCK: f64 = 0.01;
@@ -148,7 +149,7 @@ pub struct DetectorStats {
     pub frames: u64,
     /// Hypotheses (time, row, window, speed) that are tested in an hour while searching.
     pub hypotheses_per_hour: f64,
-    /// Score above which a mark at nominal speed counts as found.
+    /// Score above which a mark at nominal speed counts as found; that of long evidence is a little lower.
     pub threshold: f64,
     /// Speeds that are searched.
     pub speeds: usize,
@@ -400,10 +401,9 @@ impl Programme {
                 .judges
                 .first()
                 .map_or(0.0, |judge| judge.thresholds().hypotheses_per_hour()),
-            threshold: self
-                .judges
-                .first()
-                .map_or(0.0, |judge| judge.thresholds().of(speeds / 2, Pilots::All)),
+            threshold: self.judges.first().map_or(0.0, |judge| {
+                judge.thresholds().of(speeds / 2, Pilots::All, LATEST)
+            }),
             speeds,
             highest_score: of_all(Judge::highest).fold(0.0, f64::max),
             found: self.judges.iter().map(Judge::found).sum(),

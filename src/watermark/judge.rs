@@ -16,6 +16,7 @@ use super::stretch::Beginning;
 use super::sweep::{SIDE_BY_SIDE, Sweep, TILE};
 use super::thresholds::Thresholds;
 use super::tracker::{Tracked, Tracker};
+use super::windows::LATEST;
 
 /// Seconds of the mark that are awaited after a find, at most this long, before it is reported: less does not
 /// tell well enough where the mark begins, and where in the marked programme that is.
@@ -419,9 +420,12 @@ impl Judge {
             key_index: self.key_index,
             payload: tracked.payload,
             score: tracked.score,
-            log10_p: self
-                .thresholds()
-                .log10_alarms(tracked.score, tracked.speed, tracked.pilots),
+            log10_p: self.thresholds().log10_alarms(
+                tracked.score,
+                tracked.speed,
+                tracked.pilots,
+                LATEST,
+            ),
             window: tracked.seconds,
             speed: tracked.playing,
             start: (start * heard.rate) as u64,
