@@ -2,11 +2,13 @@
 //! From received audio to chip correlations.
 //!
 //! Frames of 128 ms every 10 ms; each is compared with the one 160 ms earlier. Four comparisons make a
-//! slot of 40 ms, a fifth of a row. All this depends on the audio alone, with one exception: while a strong mark is
-//! followed, every second frame is left out. Unmarked audio has none, so the proof of [`super::bound`] is not touched.
+//! slot of 40 ms, a fifth of a row. Where programme was stretched, a slot is turned to the usual lag (see [`super::lag`]).
+//! All this depends on the audio alone, with one exception: while a strong mark is followed, every second frame is left
+//! out. Unmarked audio has none, so the proof of [`super::bound`] is not touched.
 
 use super::decimation::Decimator;
 use super::format::{CHIP_HIGH, CHIP_LOW, DELAY, WINDOW};
+use super::lag::LagFinder;
 use super::rounding::to_bytes;
 use super::spectrum::{Forward, Timeline, fast_size};
 use super::weighting::{LEARNED, Weighting};
@@ -111,6 +113,7 @@ pub struct Correlator {
     forward: Forward,
     received: Timeline,
     weighting: Weighting,
+    lags: LagFinder,
     weighted: Vec<Complex<f32>>,
     /// Weighted spectra of the latest delay, frame `k` at `k % FRAMES_PER_DELAY`.
     history: Vec<KeptFrame>,
@@ -157,6 +160,12 @@ impl Correlator {
             forward: Forward::new(size),
             received: Timeline::tight(learned + most + size),
             weighting: Weighting::new(bins.clone().map(hertz), rate / size as f64),
+            lags: LagFinder::new(
+                bins.clone(),
+                rate / size as f64,
+                DELAY - delay as f64 / rate,
+                deviation,
+            ),
             weighted: vec![Complex::ZERO; bins.len()],
             history: vec![KeptFrame::new(bins.len()); FRAMES_PER_DELAY as usize],
             sums: vec![Complex::ZERO; bins.len()],
@@ -340,6 +349,7 @@ impl Correlator {
         let (starts, frames) = std::mem::take(&mut self.starts);
         let middle = starts / frames.max(1.0) + self.size as f64 / 2.0 - self.padding() as f64;
         let (loudness, frames) = std::mem::take(&mut self.loudness);
+        self.lags.straighten(&mut self.sums);
         slot(Slot {
             middle: middle * self.decimator.factor() as f64,
             loudness: loudness / frames.max(1.0),

@@ -57,7 +57,7 @@ pub struct DetectorStats {
     pub frames: u64,
     /// Hypotheses (time, row, window, speed) that are tested in an hour while searching.
     pub hypotheses_per_hour: f64,
-    /// Score above which a mark at nominal speed counts as found.
+    /// Score above which a mark at nominal speed counts as found; that of long evidence is a little lower.
     pub threshold: f64,
     /// Speeds that are searched.
     pub speeds: usize,

@@ -12,6 +12,7 @@ use super::key::{Key, wipe_stack};
 use super::noise::{self, LagCorrelator, NoiseJudge};
 use super::rows::KeyRows;
 use super::speeds::SPEED_STEP;
+use super::windows::LATEST;
 use super::workspace::Workspace;
 
 /// Frames of audio are taken in pieces of this many seconds.
@@ -346,10 +347,9 @@ impl Programme {
                 .judges
                 .first()
                 .map_or(0.0, |judge| judge.thresholds().hypotheses_per_hour()),
-            threshold: self
-                .judges
-                .first()
-                .map_or(0.0, |judge| judge.thresholds().of(speeds / 2, Pilots::All)),
+            threshold: self.judges.first().map_or(0.0, |judge| {
+                judge.thresholds().of(speeds / 2, Pilots::All, LATEST)
+            }),
             speeds,
             highest_score: of_all(Judge::highest).fold(0.0, f64::max),
             found: self.judges.iter().map(Judge::found).sum(),

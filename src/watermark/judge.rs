@@ -16,6 +16,7 @@ use super::stretch::Beginning;
 use super::sweep::{SIDE_BY_SIDE, Sweep, TILE};
 use super::thresholds::Thresholds;
 use super::tracker::{Tracked, Tracker};
+use super::windows::LATEST;
 use super::workspace::Workspace;
 
 /// Seconds of the mark that are awaited after a find, at most this long, before it is reported: less does not
@@ -439,9 +440,12 @@ impl Judge {
             key_index: self.key_index,
             payload: tracked.payload,
             score: tracked.score,
-            log10_p: self
-                .thresholds()
-                .log10_alarms(tracked.score, tracked.speed, tracked.pilots),
+            log10_p: self.thresholds().log10_alarms(
+                tracked.score,
+                tracked.speed,
+                tracked.pilots,
+                LATEST,
+            ),
             window: tracked.seconds,
             speed: tracked.playing,
             start: (start * heard.rate) as u64,

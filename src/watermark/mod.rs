@@ -27,6 +27,7 @@ mod framing;
 mod heard;
 mod judge;
 pub mod key;
+mod lag;
 mod levels;
 mod masking;
 mod modulation;

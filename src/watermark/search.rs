@@ -18,7 +18,7 @@ use super::row_history::{RoundedRow, RowHistory};
 use super::rows::KeyRows;
 use super::speeds::SpeedMap;
 use super::thresholds::Thresholds;
-use super::windows::{self, CUT, FADING, KEPT, WINDOWS, fading};
+use super::windows::{self, CUT, FADING, KEPT, LATEST, WINDOWS, fading};
 use super::workspace::Workspace;
 use pulp::Arch;
 
@@ -194,7 +194,8 @@ impl Search {
                 self.alignments[i].tested = Some(row);
                 let evidence = &self.evidence[at];
                 let scores = self.scores(evidence, i, pilots, None, SCREEN, history);
-                let highest = self.compare(i, pilots, scores, best);
+                let due = self.alignments[i].due();
+                let highest = self.compare(i, pilots, &scores, &due, best);
                 self.highest = self.highest.max(highest);
             }
         }
@@ -235,7 +236,7 @@ impl Search {
             hypotheses: [0; WINDOWS],
         };
         scores.scores[CUT..].copy_from_slice(&evidence.highest()[..FADING]);
-        let least = (screen * self.thresholds.of(speed, pilots)) as f32;
+        let least = (screen * self.thresholds.of(speed, pilots, LATEST)) as f32;
         let mut rows = None;
         evidence.passing(self.arch, least, |o| {
             let rows = rows.get_or_insert_with(|| {
@@ -306,9 +307,13 @@ impl Search {
                 if !again {
                     self.alignments[i].tested = row;
                 }
+                let due = match again {
+                    true => [true; WINDOWS],
+                    false => self.alignments[i].due_at_end(),
+                };
                 for pilots in Pilots::BOTH {
                     let scores = self.scores_under_way(i, pilots, slots, history, work);
-                    highest = highest.max(self.compare(i, pilots, scores, best));
+                    highest = highest.max(self.compare(i, pilots, &scores, &due, best));
                 }
             }
         }
@@ -346,19 +351,25 @@ impl Search {
         self.scores(&work.trial, i, pilots, row, SCREEN_AT_END, history)
     }
 
-    /// Takes the best of speed and alignment `i`, of which these are the scores, if it is better; returns its highest
-    /// score.
-    fn compare(&self, i: usize, pilots: Pilots, scores: Scores, best: &mut Best) -> f64 {
+    /// Takes the best of speed and alignment `i`, of which these are the scores, of the windows that are `due`, if it is
+    /// better; returns its highest score.
+    fn compare(
+        &self,
+        i: usize,
+        pilots: Pilots,
+        scores: &Scores,
+        due: &[bool; WINDOWS],
+        best: &mut Best,
+    ) -> f64 {
         let (speed, alignment) = (i / SLOTS_PER_ROW, i % SLOTS_PER_ROW);
-        let threshold = self.thresholds.of(speed, pilots);
         let mut highest = 0.0f64;
-        for (window, score) in scores.scores.into_iter().enumerate() {
-            let score = score as f64;
+        for window in (0..WINDOWS).filter(|window| due[*window]) {
+            let score = scores.scores[window] as f64;
             highest = highest.max(score);
-            if score <= threshold {
+            if score <= self.thresholds.of(speed, pilots, window) {
                 continue;
             }
-            let log10_rate = self.thresholds.log10_rate(score, speed, pilots);
+            let log10_rate = self.thresholds.log10_rate(score, speed, pilots, window);
             if log10_rate < best.log10_rate {
                 best.log10_rate = log10_rate;
                 best.candidate = Some(Candidate {
