@@ -53,9 +53,9 @@ unmarked: deps ## count false alarms on recordings (FILES=..., KEYS=100, RATE=..
 payload-null: deps ## try to read payloads where there are none on recordings (FILES=..., TRIES=350000, RATE=...)
 	cargo run --release --example payload_null -- $(if $(TRIES),--tries $(TRIES)) $(if $(RATE),--rate $(RATE)) $(FILES)
 
-load: deps ## run many detectors at once in real time (DETECTORS=100, SECONDS=60, MARKED=1, FILES=one), tell what it costs
+load: deps ## run many detectors at once in real time (DETECTORS=100, KEYS=1, SECONDS=60, MARKED=1, FILES=one), tell what it costs
 	cargo run --release --example many_detectors -- --detectors $(or $(DETECTORS),100) \
-		--seconds $(or $(SECONDS),60) $(if $(MARKED),--marked) $(FILES)
+		$(if $(KEYS),--keys $(KEYS)) --seconds $(or $(SECONDS),60) $(if $(MARKED),--marked) $(FILES)
 
 bench: build ## measure speed and size: a table, and the time that each stage and each element takes
 	cargo build --release --manifest-path benches/Cargo.toml --target-dir $(TARGET)/benches

@@ -8,7 +8,7 @@
 //!
 //! Each source gives 10 ms of 48 kHz stereo every 10 ms, as a sound card does, and begins at another place of the
 //! recording and 50 ms after the one before; with `--together` all begin at once. With `--marked` the recording has the mark, and the detectors follow it; otherwise
-//! they search. Exit status: 0 if every source kept its pace, 1 if not, 2 after an error.
+//! they search. With `--keys` each listens for so many keys. Exit status: 0 if every source kept its pace, 1 if not, 2 after an error.
 
 #[path = "common/decode.rs"]
 mod decode;
@@ -35,6 +35,8 @@ const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1
 
 struct Options {
     detectors: usize,
+    /// Keys that each of them listens for, of which the first may be that of the mark.
+    keys: usize,
     seconds: u64,
     marked: bool,
     /// All sources begin at the same moment.
@@ -47,6 +49,7 @@ struct Options {
 fn options() -> Option<Options> {
     let mut options = Options {
         detectors: 100,
+        keys: 1,
         seconds: 60,
         marked: false,
         together: false,
@@ -57,6 +60,7 @@ fn options() -> Option<Options> {
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--detectors" => options.detectors = arguments.next()?.parse().ok()?,
+            "--keys" => options.keys = arguments.next()?.parse().ok()?,
             "--seconds" => options.seconds = arguments.next()?.parse().ok()?,
             "--marked" => options.marked = true,
             "--together" => options.together = true,
@@ -125,11 +129,15 @@ impl Pace {
 fn listener(
     recording: &Arc<Vec<gst::Buffer>>,
     first: usize,
-    bare: bool,
+    options: &Options,
 ) -> Result<(gst::Pipeline, Arc<Pace>)> {
-    let detector = match bare {
+    let detector = match options.bare {
         true => "identity name=detect".into(),
-        false => format!("wmdetect name=detect key={KEY}"),
+        false => {
+            let others = (1..options.keys).map(|number| format!(",{number:064x}"));
+            let keys = others.fold(KEY.into(), |keys: String, key| keys + &key);
+            format!("wmdetect name=detect keys=\"<{keys}>\"")
+        }
     };
     let pipeline = launch(&format!(
         "appsrc name=in is-live=true format=time caps=audio/x-raw,format=F32LE,layout=interleaved,rate={RATE},channels={CHANNELS} \
@@ -256,7 +264,7 @@ fn run(options: &Options) -> Result<bool> {
     let recording = Arc::new(recording(options)?);
     let first = |number: usize| number * recording.len() / options.detectors.max(1);
     let pipelines = (0..options.detectors)
-        .map(|number| listener(&recording, first(number), options.bare))
+        .map(|number| listener(&recording, first(number), options))
         .collect::<Result<Vec<_>>>()?;
     start(&pipelines, options.together)?;
     let (begin, own, all) = (Instant::now(), own_time()?, all_time()?);
@@ -295,7 +303,7 @@ fn run(options: &Options) -> Result<bool> {
 fn main() -> ExitCode {
     let Some(options) = options() else {
         eprintln!(
-            "usage: many_detectors [--detectors 100] [--seconds 60] [--together] [--marked | --bare] [FILE]"
+            "usage: many_detectors [--detectors 100] [--keys 1] [--seconds 60] [--together] [--marked | --bare] [FILE]"
         );
         return ExitCode::from(2);
     };

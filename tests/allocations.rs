@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Once they are made, embedder and detector never ask for memory: they may run where waiting for a lock
-//! of the allocator is an audible gap.
+//! of the allocator is an audible gap. And a detector is small.
 
 mod common;
 
@@ -17,32 +17,34 @@ struct Counting;
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+    static BYTES: Cell<isize> = const { Cell::new(0) };
 }
 
-fn count() {
+fn count(bytes: isize) {
     // A thread that is ending has no counter any more.
     let _ = ALLOCATIONS.try_with(|allocations| allocations.set(allocations.get() + 1));
+    let _ = BYTES.try_with(|all| all.set(all.get() + bytes));
 }
 
 // SAFETY: every call goes to the system's allocator as it is.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
+        count(layout.size() as isize);
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count();
+        count(layout.size() as isize);
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
+        count(size as isize - layout.size() as isize);
         unsafe { System.realloc(pointer, layout, size) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count();
+        count(-(layout.size() as isize));
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -79,6 +81,34 @@ fn the_counter_counts() {
     assert_eq!(allocations(boxed), 2);
     let grown = || std::hint::black_box(&mut Vec::with_capacity(1)).extend([1u64, 2]);
     assert_eq!(allocations(grown), 3);
+}
+
+/// At any rate that takes no more samples a second than 16 kHz once it is decimated.
+#[test]
+fn a_detector_of_one_speed_takes_half_a_mebibyte() {
+    let bytes = |rate, channels, max_speed_deviation| {
+        let config = DetectorConfig {
+            max_speed_deviation,
+            ..detector_config(rate, channels)
+        };
+        let key = key();
+        let before = BYTES.get();
+        let detector = std::hint::black_box(Detector::new(&config, &[key]).unwrap());
+        let bytes = BYTES.get() - before;
+        drop(detector);
+        bytes
+    };
+    for (rate, channels) in [
+        (8_000, 1),
+        (16_000, 1),
+        (44_100, 2),
+        (48_000, 2),
+        (96_000, 2),
+    ] {
+        let [one, eleven] = [0.0, 0.1].map(|deviation| bytes(rate, channels, deviation));
+        assert!((100 << 10..=512 << 10).contains(&one), "{rate} Hz: {one}");
+        assert!((1 << 20..=4 << 20).contains(&eleven), "{rate} Hz: {eleven}");
+    }
 }
 
 #[test]

@@ -51,16 +51,19 @@ fn rows((mut history, chips): (RowHistory, Vec<f32>)) -> u64 {
     history.slots()
 }
 
-fn matrix() -> (SignMatrix, RoundedRows, Products) {
+fn matrix() -> (Multiplier, SignMatrix, RoundedRows, Products) {
     let mut rows = RoundedRows::new(SPEEDS);
     rows.round(Arch::new(), &chips());
-    (sign_matrix(), rows, Products::new(SPEEDS, ROWS))
+    let multiplier = Multiplier::new(Arch::new(), SPEEDS, ROWS);
+    (multiplier, sign_matrix(), rows, Products::new(SPEEDS, ROWS))
 }
 
 #[library_benchmark]
 #[bench::row(setup = matrix)]
-fn products((mut matrix, rows, mut products): (SignMatrix, RoundedRows, Products)) -> i16 {
-    matrix.multiply(Arch::new(), black_box(rows.chips()), &mut products);
+fn products(
+    (mut multiplier, matrix, rows, mut products): (Multiplier, SignMatrix, RoundedRows, Products),
+) -> i16 {
+    multiplier.multiply(&matrix, black_box(rows.chips()), &mut products);
     products.all[0]
 }
 

@@ -64,10 +64,11 @@ fn search(criterion: &mut Criterion) {
     criterion.bench_function("row of a slot at 11 speeds", |bench| {
         bench.iter(|| history.push(black_box(&chips)))
     });
-    let mut matrix = sign_matrix();
+    let matrix = sign_matrix();
+    let mut multiplier = Multiplier::new(arch, SPEEDS, ROWS);
     let mut products = Products::new(SPEEDS, ROWS);
     criterion.bench_function("products of a row with 1024 rows at 11 speeds", |bench| {
-        bench.iter(|| matrix.multiply(arch, black_box(history.latest().chips()), &mut products))
+        bench.iter(|| multiplier.multiply(&matrix, black_box(history.latest().chips()), &mut products))
     });
     let mut evidence = Evidence::new(ROWS);
     criterion.bench_function("evidence of a row for 1024 hypotheses", |bench| {

@@ -2,7 +2,7 @@
 //! Which slots end the rows, at one speed and one of the five ways in which rows can lie on slots.
 
 use super::correlation::SLOTS_PER_ROW;
-use super::windows::ROWS_KEPT;
+use super::windows::{ROWS_KEPT, ROWS_PER_TEST, WINDOWS};
 
 /// A row that has ended: its local number, and how many slots there were when it did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,6 +18,8 @@ pub struct Alignment {
     row: Option<i64>,
     /// Slots since then.
     under_way: usize,
+    /// Rows that have ended.
+    count: u64,
     /// The latest rows that count, the newest at `newest`.
     ended: [Option<Ended>; ROWS_KEPT],
     newest: usize,
@@ -30,6 +32,7 @@ impl Alignment {
     pub const NONE: Alignment = Alignment {
         row: None,
         under_way: 0,
+        count: 0,
         ended: [None; ROWS_KEPT],
         newest: 0,
         tested: None,
@@ -64,8 +67,21 @@ impl Alignment {
     pub fn end(&mut self, row: i64, slots: Option<u64>) {
         self.row = Some(row);
         self.under_way = 0;
+        self.count += 1;
         self.newest = (self.newest + ROWS_KEPT - 1) % ROWS_KEPT;
         self.ended[self.newest] = slots.map(|slots| Ended { row, slots });
+    }
+
+    /// Which windows are to be tested with the row that has just ended. The first turn of each is left to the end of the
+    /// stream, so that there are no more tests than rows over `ROWS_PER_TEST`.
+    pub fn due(&self) -> [bool; WINDOWS] {
+        ROWS_PER_TEST
+            .map(|rows| rows == 1 || self.count.is_multiple_of(rows) && self.count >= 2 * rows)
+    }
+
+    /// Which windows are to be tested at the end of the stream.
+    pub fn due_at_end(&self) -> [bool; WINDOWS] {
+        ROWS_PER_TEST.map(|rows| rows == 1 || self.count >= rows)
     }
 
     /// The latest rows that have ended and count, the newest first.

@@ -30,13 +30,17 @@
 //! | --- | --- |
 //! | times: an alignment is tested when its row ends, one of the five after each slot of 40 ms | 90 000 |
 //! | rows of the key (with `row-clock=utc` those within the tolerance of the clock, up to 864 256) | 1024 |
-//! | windows | 9 |
+//! | windows: 6 of 9 with each row, one with every second, fourth and eighth | 6.875 |
 //! | speeds | 1 every 0.02 % |
 //! | kinds of pilots: all chips, for marks without a payload, or the even ones, for marks with one | 2 |
 //! | keys | those of the detector |
 //!
 //! Four fifths of the permitted number go to the nominal speed, which is nearly always the right one, and the rest
 //! is shared by all other speeds: a wide speed search costs the usual case little.
+//!
+//! *Windows.* Each has a share of the permitted number, a tenth, the longest two, and a threshold that follows from that and
+//! from how often it is tested. What holds 25 s of evidence changes little in 1.6 s, so hardly anything is missed between two
+//! tests, and its threshold is 0.36 lower than if it were tested with each row and had a ninth.
 //!
 //! *Pilots.* 90 % of the permitted number goes to marks without a payload, 10 % to those with one, of which only the even chips
 //! are known beforehand. Over these the score is such a sum like any other. What the odd chips say is read only where the
@@ -47,11 +51,13 @@
 //!
 //! *Speeds.* At v times the speed rows end v times as often. As speeds lie on both sides of 1 the sum is the same.
 //!
+//! *Lags.* Slots of stretched programme are turned to the usual lag. Which, and how far, the audio tells and not the signs
+//! (see [`super::lag`]): one set of chips is tested, as without.
+//!
 //! *Slots and rows.* A row is the latest five slots, also where it is one longer or shorter because of the speed: what
 //! the chips are does not depend on the key. So are they rounded before they are multiplied.
 //!
-//! *Rounding.* The sums that fade are rounded with each row; what that can have added at most is taken off the score before it
-//! is tested.
+//! *Rounding.* The sums that fade are rounded down with each row, so no score is above that of exact numbers.
 //!
 //! *What is not tested.* The windows that are cut are made only for hypotheses of which a sum that fades is high
 //! enough. All are counted here nevertheless: an alarm that is not raised breaks no promise.
@@ -60,7 +66,8 @@
 //! tests need no share of their own, as the beginning has left room for them. Slots begin one delay, 160 ms, after the
 //! stream. Of n slots, nothing is tested after the first nine, so there are at most n - 9 tests and five at the end, in
 //! n + 3 slots' time or more. With fewer than ten slots there are the five at the end alone, and none with fewer than three,
-//! of which the last begins 240 ms after the beginning: six slots' time. So the promise is one for each hour of
+//! of which the last begins 240 ms after the beginning: six slots' time. A window that is tested with every eighth row has its first
+//! turn at the end only, once there are eight rows: of r rows of an alignment at most r/8 are tested. So the promise is one for each hour of
 //! audio, whether that hour is one stream or ten thousand excerpts.
 //!
 //! *While a mark is followed* there is no search, or one that begins afresh: only fewer tests. What the tracker then

@@ -2,14 +2,18 @@
 //! From received audio to chip correlations.
 //!
 //! Frames of 128 ms every 10 ms; each is compared with the one 160 ms earlier. Four comparisons make a
-//! slot of 40 ms, a fifth of a row. All this depends on the audio alone, with one exception: while a strong mark is
-//! followed, every second frame is left out. Unmarked audio has none, so the proof of [`super::bound`] is not touched.
+//! slot of 40 ms, a fifth of a row. Where programme was stretched, a slot is turned to the usual lag (see [`super::lag`]).
+//! All this depends on the audio alone, with one exception: while a strong mark is followed, every second frame is left
+//! out. Unmarked audio has none, so the proof of [`super::bound`] is not touched.
 
 use super::decimation::Decimator;
 use super::format::{CHIP_HIGH, CHIP_LOW, DELAY, WINDOW};
+use super::lag::LagFinder;
+use super::rounding::to_bytes;
 use super::sounding::{Envelope, OF_FRAME, ORDER, Sounding};
 use super::spectrum::{Forward, Timeline, fast_size};
 use super::weighting::{LEARNED, Weighting};
+use pulp::bytemuck::cast_slice;
 use pulp::{Arch, Simd, WithSimd};
 use rustfft::num_complex::Complex;
 use std::ops::Range;
@@ -44,10 +48,26 @@ pub fn compress(y: Complex<f32>) -> Complex<f32> {
     }
 }
 
+/// A weighted spectrum, real and imaginary parts in turn, in steps.
+#[derive(Clone)]
+struct KeptFrame {
+    parts: Vec<i8>,
+    step: f32,
+}
+
+impl KeptFrame {
+    fn new(bins: usize) -> Self {
+        KeptFrame {
+            parts: vec![0; 2 * bins],
+            step: 0.0,
+        }
+    }
+}
+
 /// Adds the product of a frame with the one a delay earlier, if there is one, whose place it takes then.
 struct Correlate<'a> {
     now: &'a [Complex<f32>],
-    earlier: &'a mut [Complex<f32>],
+    earlier: &'a mut KeptFrame,
     sums: &'a mut [Complex<f32>],
     /// For how many frames this one stands.
     frames: f32,
@@ -58,12 +78,17 @@ impl WithSimd for Correlate<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
+        let KeptFrame { parts, step } = self.earlier;
         if self.frames > 0.0 {
-            for ((now, earlier), sum) in self.now.iter().zip(&*self.earlier).zip(self.sums) {
-                *sum += now * earlier.conj() * self.frames;
+            let each = self.frames * *step;
+            let earlier = parts.as_chunks::<2>().0;
+            for ((now, earlier), sum) in self.now.iter().zip(earlier).zip(self.sums) {
+                let [re, im] = earlier.map(|part| part as f32 * each);
+                sum.re += now.re * re + now.im * im;
+                sum.im += now.im * re - now.re * im;
             }
         }
-        self.earlier.copy_from_slice(self.now);
+        *step = to_bytes(cast_slice(self.now), parts);
     }
 }
 
@@ -94,9 +119,10 @@ pub struct Correlator {
     envelope: Envelope,
     /// Pieces that it has heard.
     pieces: u64,
+    lags: LagFinder,
     weighted: Vec<Complex<f32>>,
     /// Weighted spectra of the latest delay, frame `k` at `k % FRAMES_PER_DELAY`.
-    history: Vec<Vec<Complex<f32>>>,
+    history: Vec<KeptFrame>,
     /// Which of them were not left out.
     heard: [bool; FRAMES_PER_DELAY as usize],
     sums: Vec<Complex<f32>>,
@@ -128,6 +154,9 @@ impl Correlator {
         let last = bin(highest) + 1;
         let bins = first..last.min(size / 2);
         let hertz = |bin: usize| bin as f64 * rate / size as f64;
+        // What is learned from, with a block behind it, or with what is left at the end and the silence after it.
+        let learned = (LEARNED * delay).div_ceil(FRAMES_PER_DELAY) as usize + size;
+        let most = block / decimator.factor() as usize + 1;
         let mut correlator = Correlator {
             arch: Arch::new(),
             decimator,
@@ -135,12 +164,18 @@ impl Correlator {
             delay,
             size,
             forward: Forward::new(size),
-            received: Timeline::new(LEARNED as usize * delay as usize / 16 + 2 * size + block),
+            received: Timeline::tight(learned + most + size),
             weighting: Weighting::new(bins.clone().map(hertz), rate / size as f64),
             envelope: Envelope::new(),
             pieces: 0,
+            lags: LagFinder::new(
+                bins.clone(),
+                rate / size as f64,
+                DELAY - delay as f64 / rate,
+                deviation,
+            ),
             weighted: vec![Complex::ZERO; bins.len()],
-            history: vec![vec![Complex::ZERO; bins.len()]; FRAMES_PER_DELAY as usize],
+            history: vec![KeptFrame::new(bins.len()); FRAMES_PER_DELAY as usize],
             sums: vec![Complex::ZERO; bins.len()],
             heard: [false; FRAMES_PER_DELAY as usize],
             loudness: (0.0, 0.0),
@@ -256,6 +291,7 @@ impl Correlator {
                 self.end_slot(slot);
             }
         }
+        self.received.forget(self.start(self.next_frame));
     }
 
     /// Where frame `k` starts in what has been received, the silence before the audio included. Sixteen frames are one
@@ -339,6 +375,7 @@ impl Correlator {
         let middle = start + self.size as f64 / 2.0 - self.padding() as f64;
         let first = self.start((self.next_frame - 1) / FRAMES_PER_SLOT * FRAMES_PER_SLOT);
         let (loudness, frames) = std::mem::take(&mut self.loudness);
+        self.lags.straighten(&mut self.sums);
         slot(Slot {
             middle: middle * self.decimator.factor() as f64,
             loudness: loudness / frames.max(1.0),
@@ -382,6 +419,30 @@ mod tests {
             size += slot.sums.iter().map(|c| c.norm()).sum::<f32>();
         });
         sum / size
+    }
+
+    #[test]
+    fn a_frame_that_was_kept_is_multiplied_as_it_was() {
+        let bins = |phase: f32| -> Vec<Complex<f32>> {
+            (0..37)
+                .map(|i| 20.0 * Complex::from_polar(1.0, phase * i as f32))
+                .collect()
+        };
+        let (earlier, now) = (bins(0.7), bins(1.1));
+        let mut kept = KeptFrame::new(earlier.len());
+        let mut sums = vec![Complex::ZERO; earlier.len()];
+        for (now, frames) in [(&earlier, 0.0), (&now, 2.0)] {
+            Arch::new().dispatch(Correlate {
+                now,
+                earlier: &mut kept,
+                sums: &mut sums,
+                frames,
+            });
+        }
+        for ((now, earlier), sum) in now.iter().zip(&earlier).zip(sums) {
+            let exact = 2.0 * now * earlier.conj();
+            assert!((sum - exact).norm() < 5.0, "{sum} for {exact}");
+        }
     }
 
     #[test]

@@ -33,14 +33,19 @@ impl Decimator {
         let half = taps.len() / 2;
         let filled = taps.len().next_multiple_of(LANES) - taps.len();
         taps.splice(0..0, std::iter::repeat_n(0.0, filled));
-        let most = if factor > 1.0 { block + taps.len() } else { 1 };
+        // Without decimation nothing is kept. Else before a block, or the end, at most a filter and a step are.
+        let (room, made) = if factor > 1.0 {
+            let room = block.max(half) + taps.len() + factor as usize;
+            (room, room / factor as usize)
+        } else {
+            (0, 0)
+        };
         Decimator {
             arch: Arch::new(),
             factor: factor as u64,
-            // Before a block at most a filter and a step are kept.
-            received: Timeline::new(2 * (most + factor as usize)),
+            received: Timeline::tight(room),
             next: 0,
-            made: vec![0.0; most / factor as usize + 1],
+            made: vec![0.0; made],
             half,
             taps,
         }
@@ -92,6 +97,7 @@ impl Decimator {
             self.next += self.factor;
             count += 1;
         }
+        self.received.forget(self.next);
         &self.made[..count]
     }
 }

@@ -289,7 +289,7 @@ impl Detectability {
     }
 
     fn threshold(&self) -> f64 {
-        self.thresholds.of(SPEEDS / 2, self.pilots)
+        self.thresholds.of(SPEEDS / 2, self.pilots, windows::LATEST)
     }
 
     /// Begins the next stretch at `end` nanoseconds of the row clock.

@@ -3,15 +3,17 @@
 
 use super::candidate::Pilots;
 use super::correlation::{Correlator, Slot};
+pub use super::detection::{Detection, DetectionState, DetectorStats};
 use super::downmix::Downmix;
 use super::format::{Carrier, ConfigError, MOST_MILLIONS, RowClock, check_carrier, check_stream};
 use super::heard::Heard;
 use super::judge::Judge;
-use super::key::Key;
+use super::key::{Key, wipe_stack};
 use super::noise::{self, LagCorrelator, NoiseJudge};
-use super::payload::Payload;
 use super::rows::KeyRows;
 use super::speeds::SPEED_STEP;
+use super::windows::LATEST;
+use super::workspace::Workspace;
 
 /// Frames of audio are taken in pieces of this many seconds.
 const BLOCK: f64 = 0.01;
@@ -96,70 +98,6 @@ impl DetectorConfig {
     }
 }
 
-/// What a [`Detector`] has to say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DetectionState {
-    /// The mark was not there before.
-    Found,
-    /// The mark is still there; comes once an interval.
-    Present,
-    /// The mark is no longer there.
-    Lost,
-}
-
-/// One report of a [`Detector`].
-#[derive(Debug, Clone, PartialEq)]
-pub struct Detection {
-    /// What happened.
-    pub state: DetectionState,
-    /// To which of the detector's keys, counted from 0.
-    pub key_index: usize,
-    /// What the mark says, once it has been read and its tag has confirmed it.
-    pub payload: Option<Payload>,
-    /// The score z: mean 0 and variance 1 on unmarked audio. With [`Carrier::Programme`], [`Found`] has the score with
-    /// which the mark was found, [`Present`] and [`Lost`] have that of the latest 2 s, whatever it is.
-    ///
-    /// [`Found`]: DetectionState::Found
-    /// [`Present`]: DetectionState::Present
-    /// [`Lost`]: DetectionState::Lost
-    pub score: f64,
-    /// Logarithm (base 10) of the expected number of false alarms in an hour of unmarked audio if such a score were
-    /// enough for one, all hypotheses counted; 0 stands for one or more.
-    pub log10_p: f64,
-    /// Seconds of evidence behind the score.
-    pub window: f64,
-    /// Playing speed, 1.0 being that of the embedder.
-    pub speed: f64,
-    /// First input frame of the evidence, counted since [`Detector::reset`]. When found, the mark begins there; when
-    /// lost, the marked stretch did.
-    pub start: u64,
-    /// First input frame after the evidence. When lost, the marked stretch ends there.
-    pub end: u64,
-    /// Position of frame `start` in the cycle of rows, in seconds: 0 to 204.8, or to 163.84 for [`Carrier::Noise`].
-    pub watermark_time: f64,
-    /// Unix time (ns) of frame `start` by the embedder's clock, with [`RowClock::Utc`].
-    pub broadcast_time: Option<u64>,
-}
-
-/// Figures about a [`Detector`] at work.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct DetectorStats {
-    /// Frames taken since the last reset.
-    pub frames: u64,
-    /// Hypotheses (time, row, window, speed) that are tested in an hour while searching.
-    pub hypotheses_per_hour: f64,
-    /// Score above which a mark at nominal speed counts as found.
-    pub threshold: f64,
-    /// Speeds that are searched.
-    pub speeds: usize,
-    /// Highest score since the last reset.
-    pub highest_score: f64,
-    /// Times that the mark was found since the detector was made.
-    pub found: u64,
-    /// Times that it was tried to decode a payload since the detector was made; at most one in 2^32 yields a wrong one.
-    pub payload_tries: u64,
-}
-
 /// Finds the marks of one key or several in a stream of audio.
 ///
 /// ```
@@ -199,6 +137,7 @@ struct Programme {
     correlator: Correlator,
     heard: Heard,
     judges: Vec<Judge>,
+    work: Workspace,
     /// All marks are followed and strong, so half of the frames are enough.
     coarse: bool,
 }
@@ -260,11 +199,12 @@ impl Detector {
                     correlator,
                     heard,
                     judges,
+                    work,
                     ..
                 } = &mut **path;
-                correlator.finish(|slot| take(heard, judges, &slot, report));
+                correlator.finish(|slot| take(heard, judges, work, &slot, report));
                 for judge in judges {
-                    judge.finish(heard, report);
+                    judge.finish(heard, work, report);
                 }
             }
             Path::Noise(path) => {
@@ -369,10 +309,16 @@ impl Detector {
 }
 
 /// Lets all keys judge a slot.
-fn take(heard: &mut Heard, judges: &mut [Judge], slot: &Slot, report: &mut dyn FnMut(&Detection)) {
+fn take(
+    heard: &mut Heard,
+    judges: &mut [Judge],
+    work: &mut Workspace,
+    slot: &Slot,
+    report: &mut dyn FnMut(&Detection),
+) {
     heard.take(slot);
     for judge in judges {
-        judge.take(heard, report);
+        judge.take(heard, work, report);
     }
 }
 
@@ -382,10 +328,11 @@ impl Programme {
             correlator,
             heard,
             judges,
+            work,
             coarse,
         } = self;
         heard.frames += mix.len() as u64;
-        correlator.push(mix, |slot| take(heard, judges, &slot, report));
+        correlator.push(mix, |slot| take(heard, judges, work, &slot, report));
         let enough = if *coarse { COARSE_TO } else { COARSE_FROM };
         *coarse = judges.iter().all(|judge| judge.is_sure(enough));
         correlator.set_coarse(*coarse);
@@ -400,10 +347,9 @@ impl Programme {
                 .judges
                 .first()
                 .map_or(0.0, |judge| judge.thresholds().hypotheses_per_hour()),
-            threshold: self
-                .judges
-                .first()
-                .map_or(0.0, |judge| judge.thresholds().of(speeds / 2, Pilots::All)),
+            threshold: self.judges.first().map_or(0.0, |judge| {
+                judge.thresholds().of(speeds / 2, Pilots::All, LATEST)
+            }),
             speeds,
             highest_score: of_all(Judge::highest).fold(0.0, f64::max),
             found: self.judges.iter().map(Judge::found).sum(),
@@ -417,11 +363,14 @@ impl Path {
         let deviation = config.max_speed_deviation / 100.0;
         let correlator = Correlator::new(config.sample_rate, deviation, block);
         let heard = Heard::new(config.sample_rate, deviation, &correlator);
-        let judges = (0..keys.len())
-            .filter_map(|index| Judge::new(config, keys, index, &heard))
-            .collect();
+        let judge = |index| {
+            wipe_stack();
+            Judge::new(config, keys, index, &heard)
+        };
+        let judges = (0..keys.len()).filter_map(judge).collect();
         Path::Programme(Box::new(Programme {
             correlator,
+            work: Workspace::new(Judge::rows_side_by_side(config), heard.maps.len()),
             heard,
             judges,
             coarse: false,

@@ -139,6 +139,7 @@ mod tests {
     use crate::watermark::search::Search;
     use crate::watermark::speeds::SpeedMap;
     use crate::watermark::thresholds::Thresholds;
+    use crate::watermark::workspace::Workspace;
 
     fn random(state: &mut u64) -> f32 {
         *state ^= *state << 13;
@@ -160,6 +161,7 @@ mod tests {
             let rows = KeyRows::new(key.signs(), RowClock::Stream, ROWS, 0);
             let mut many = Search::new(rows, 1, Thresholds::new(1, ROWS, 1, 0, 1e-4));
             let mut history = RowHistory::new(1);
+            let mut work = Workspace::new(ROWS, 1);
             let (mut one, mut state) = (Followed::NONE, 9);
             for slot in 0..80 {
                 let row = slot / SLOTS_PER_ROW as i64;
@@ -174,7 +176,7 @@ mod tests {
                     one.add(&chips, product(&chips));
                 }
                 history.push(&chips);
-                many.test_next((slot as f64 + 0.5) * SLOT, &history, &maps);
+                many.test_next((slot as f64 + 0.5) * SLOT, &history, &maps, &mut work);
                 let before = many.before((speed, alignment), Pilots::All, O, &history);
                 if slot == taken {
                     let mut latest = [0.0; CHIPS];

@@ -6,7 +6,7 @@ use super::correlation::SLOT;
 use super::detector::{Detection, DetectionState, DetectorConfig};
 use super::format::{CHIPS, CYCLE, ROW, ROW_NANOSECONDS, RowClock};
 use super::heard::Heard;
-use super::key::{Key, Signs};
+use super::key::{Key, Signs, wipe_stack};
 use super::payload::Payload;
 use super::places::rows_at;
 use super::reader::silence_odd;
@@ -16,6 +16,8 @@ use super::stretch::Beginning;
 use super::sweep::{SIDE_BY_SIDE, Sweep, TILE};
 use super::thresholds::Thresholds;
 use super::tracker::{Tracked, Tracker};
+use super::windows::LATEST;
+use super::workspace::Workspace;
 
 /// Seconds of the mark that are awaited after a find, at most this long, before it is reported: less does not
 /// tell well enough where the mark begins, and where in the marked programme that is.
@@ -74,6 +76,14 @@ struct Find {
 }
 
 impl Judge {
+    /// Rows that are searched side by side: all of them, or a tile.
+    pub fn rows_side_by_side(config: &DetectorConfig) -> usize {
+        match KeyRows::around(config.row_clock, config.clock_tolerance) {
+            (searched, _) if searched > SIDE_BY_SIDE => TILE,
+            (searched, _) => searched,
+        }
+    }
+
     /// For what `heard` hears.
     pub fn new(
         config: &DetectorConfig,
@@ -84,9 +94,10 @@ impl Judge {
         let key = keys.get(key_index)?;
         let (searched, ahead) = KeyRows::around(config.row_clock, config.clock_tolerance);
         let speeds = heard.maps.len();
-        let sweep = (searched > SIDE_BY_SIDE).then(|| Sweep::new(searched, ahead, speeds));
-        let side_by_side = if sweep.is_some() { TILE } else { searched };
+        let side_by_side = Self::rows_side_by_side(config);
+        let sweep = (searched > side_by_side).then(|| Sweep::new(searched, ahead, speeds));
         let rows = KeyRows::new(key.signs(), config.row_clock, side_by_side, ahead);
+        wipe_stack();
         let thresholds = Thresholds::new(
             keys.len(),
             searched.next_multiple_of(side_by_side),
@@ -178,7 +189,12 @@ impl Judge {
     }
 
     /// Takes the latest slot and reports what it reveals.
-    pub fn take(&mut self, heard: &mut Heard, report: &mut dyn FnMut(&Detection)) {
+    pub fn take(
+        &mut self,
+        heard: &mut Heard,
+        work: &mut Workspace,
+        report: &mut dyn FnMut(&Detection),
+    ) {
         if self.tracked.is_some() {
             let tracked = self.tracker.push(heard, self.clock);
             self.highest = self.highest.max(tracked.score);
@@ -194,11 +210,11 @@ impl Judge {
                 None => {
                     heard.make_rows();
                     let (history, maps) = heard.rows();
-                    self.search.push(seconds, history, maps)
+                    self.search.push(seconds, history, maps, work)
                 }
                 Some(sweep) => {
                     let (chips, maps) = heard.all_chips();
-                    sweep.push(&mut self.search, seconds, chips, maps)
+                    sweep.push(&mut self.search, seconds, chips, maps, work)
                 }
             };
             if let Some(found) = found {
@@ -236,11 +252,16 @@ impl Judge {
     }
 
     /// Tests what the latest slot left untested, and reports what was kept back in order to know more.
-    pub fn finish(&mut self, heard: &mut Heard, report: &mut dyn FnMut(&Detection)) {
+    pub fn finish(
+        &mut self,
+        heard: &mut Heard,
+        work: &mut Workspace,
+        report: &mut dyn FnMut(&Detection),
+    ) {
         if self.searching {
             let found = match &mut self.sweep {
-                None => self.search.finish(heard.rows().0),
-                Some(sweep) => sweep.finish(&mut self.search, &heard.maps),
+                None => self.search.finish(heard.rows().0, work),
+                Some(sweep) => sweep.finish(&mut self.search, &heard.maps, work),
             };
             if let Some(found) = found {
                 self.follow(found, heard);
@@ -427,9 +448,12 @@ impl Judge {
             key_index: self.key_index,
             payload: tracked.payload,
             score: tracked.score,
-            log10_p: self
-                .thresholds()
-                .log10_alarms(tracked.score, tracked.speed, tracked.pilots),
+            log10_p: self.thresholds().log10_alarms(
+                tracked.score,
+                tracked.speed,
+                tracked.pilots,
+                LATEST,
+            ),
             window: tracked.seconds,
             speed: tracked.playing,
             start: (start * heard.rate) as u64,

@@ -5,7 +5,7 @@ use super::format::{CHIPS, PASSPHRASE_SALT, ROW_BYTES, SIGN_CONTEXT};
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// Longest first line of a key file, in bytes: enough for any passphrase, and nobody waits for a recording
 /// that was named by mistake.
@@ -135,6 +135,15 @@ impl Key {
         Zeroizing::new(hasher.finalize_xof()).fill(subkey.as_mut_slice());
         subkey
     }
+}
+
+/// Overwrites what work with a key has left on the stack, further down than the caller stands. It would not stay there: a
+/// value that is made in the same place later and moved to the heap takes along what it does not write itself, such as
+/// the room of what an `Option` may hold one day, and that is not wiped when it is dropped.
+#[inline(never)]
+pub(super) fn wipe_stack() {
+    let mut below = [0u8; 32 << 10];
+    below.zeroize();
 }
 
 /// Whether others than the owner can read a file. A pipe or a terminal has no reader but this process.

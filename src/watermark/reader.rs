@@ -12,6 +12,7 @@ use super::key::Key;
 use super::payload::{
     CODED_BITS, CODED_CHIPS, Codeword, MessageCode, Payload, Places, RowPlaces, modulate,
 };
+use super::rounding::to_bytes;
 use super::row_history::energy;
 use super::windows::score;
 
@@ -35,8 +36,9 @@ const BETTER_BY: f32 = 1.0;
 /// A row of the mark, as far as its payload goes.
 #[derive(Clone)]
 struct Row {
-    /// The odd chips times their signs, and the coded bit in each.
-    odd: [f32; CODED_CHIPS],
+    /// The odd chips times their signs, in steps, and the coded bit in each.
+    odd: [i8; CODED_CHIPS],
+    step: f32,
     bits: RowPlaces,
     /// The same for the even chips together, and the energy of these.
     even: f32,
@@ -44,11 +46,28 @@ struct Row {
 }
 
 const NO_ROW: Row = Row {
-    odd: [0.0; CODED_CHIPS],
+    odd: [0; CODED_CHIPS],
+    step: 0.0,
     bits: [0; CODED_CHIPS],
     even: 0.0,
     even_energy: 0.0,
 };
+
+impl Row {
+    /// Sum of the odd chips times their signs and the coded bits.
+    fn agreement(&self, codeword: &Codeword) -> f32 {
+        let bits = self
+            .bits
+            .iter()
+            .map(|bit| codeword[*bit as usize % CODED_BITS]);
+        let products = self
+            .odd
+            .iter()
+            .zip(bits)
+            .map(|(odd, bit)| *odd as f32 * bit);
+        self.step * products.sum::<f32>()
+    }
+}
 
 /// Sums that fade, of the chips times their signs, and the energies behind them.
 #[derive(Default, Clone, Copy)]
@@ -153,10 +172,10 @@ impl Reader {
     /// Takes the chips of a whole row and the signs of that row, row `row` of the key. Returns whether something else
     /// is believed about the odd chips from now on.
     pub fn take(&mut self, row: u64, chips: &[f32; CHIPS], signs: &[f32; CHIPS]) -> bool {
-        let mut new = NO_ROW;
+        let (mut new, mut odd_chips) = (NO_ROW, [0.0; CODED_CHIPS]);
         new.bits = *self.places[parity(row)].row(row);
         let pairs = chips.as_chunks::<2>().0.iter();
-        for ((chip, sign), odd) in pairs.zip(signs.as_chunks::<2>().0).zip(&mut new.odd) {
+        for ((chip, sign), odd) in pairs.zip(signs.as_chunks::<2>().0).zip(&mut odd_chips) {
             new.even += chip[0] * sign[0];
             new.even_energy += chip[0] * chip[0];
             *odd = chip[1] * sign[1];
@@ -164,19 +183,11 @@ impl Reader {
         self.recent.fade();
         self.recent.even += new.even;
         self.recent.even_energy += new.even_energy;
-        self.recent.odd += new.odd.iter().sum::<f32>();
-        self.recent.odd_energy += energy(&new.odd);
+        new.step = to_bytes(&odd_chips, &mut new.odd);
+        self.recent.odd += odd_chips.iter().sum::<f32>();
+        self.recent.odd_energy += energy(&odd_chips);
         if let Some((_, codeword)) = &self.known {
-            let bits = new
-                .bits
-                .iter()
-                .map(|bit| codeword[*bit as usize % CODED_BITS]);
-            self.recent.odd_coded += new
-                .odd
-                .iter()
-                .zip(bits)
-                .map(|(odd, bit)| odd * bit)
-                .sum::<f32>();
+            self.recent.odd_coded += new.agreement(codeword);
         }
         self.rows[self.taken % KEPT] = new;
         self.taken += 1;
@@ -235,16 +246,7 @@ impl Reader {
         let (mut odd, mut even, mut even_energy) = (0.0, 0.0, 0.0);
         for age in 0..self.taken.min(KEPT) {
             let row = &self.rows[(self.taken - 1 - age) % KEPT];
-            let bits = row
-                .bits
-                .iter()
-                .map(|bit| codeword[*bit as usize % CODED_BITS]);
-            odd += row
-                .odd
-                .iter()
-                .zip(bits)
-                .map(|(odd, bit)| odd * bit)
-                .sum::<f32>();
+            odd += row.agreement(codeword);
             even += row.even;
             even_energy += row.even_energy;
             if score(even, even_energy) >= TELLING {
@@ -267,7 +269,7 @@ impl Reader {
         for age in 0..self.taken.min(longest) {
             let row = &self.rows[(self.taken - 1 - age) % KEPT];
             for (odd, bit) in row.odd.iter().zip(&row.bits) {
-                soft[*bit as usize % CODED_BITS] += odd;
+                soft[*bit as usize % CODED_BITS] += *odd as f32 * row.step;
             }
             even += row.even;
             even_energy += row.even_energy;

@@ -18,6 +18,7 @@
 use super::candidate::Pilots;
 use super::correlation::SLOTS_PER_ROW;
 use super::format::CHIPS;
+use super::rounding::whole;
 use super::windows::ROWS_KEPT;
 use pulp::{Arch, Simd, WithSimd};
 
@@ -28,8 +29,6 @@ const _: () = assert!(KEPT > 6 * ROWS_KEPT - 6);
 const STEPS: f32 = 32_000.0;
 /// Sums of magnitudes outside of this are no correlations of audio; such a row counts as silence.
 const MAGNITUDES: std::ops::RangeInclusive<f32> = 1e-25..=1e15;
-/// One and a half times two to the 23: next to this a number has no room for fractions.
-const ROUNDING: f32 = 12_582_912.0;
 
 /// The chips of one row, or of what there is of it, at each speed, in whole steps.
 #[derive(Clone)]
@@ -144,8 +143,7 @@ fn round(chips: &[f32; CHIPS], rounded: &mut [i16; CHIPS]) -> f32 {
     }
     let each = STEPS / magnitudes;
     for (rounded, chip) in rounded.iter_mut().zip(chips) {
-        // The last bits are the whole number.
-        *rounded = (*chip * each + ROUNDING).to_bits() as i16;
+        *rounded = whole(chip * each) as i16;
     }
     magnitudes / STEPS
 }

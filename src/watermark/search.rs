@@ -14,12 +14,12 @@ use super::correlation::{SLOT, SLOTS_PER_ROW};
 use super::cut::{LatestRows, Row};
 use super::evidence::{Evidence, NewRow, turn};
 use super::format::CHIPS;
-use super::products::Products;
-use super::row_history::{RoundedRow, RoundedRows, RowHistory};
+use super::row_history::{RoundedRow, RowHistory};
 use super::rows::KeyRows;
 use super::speeds::SpeedMap;
 use super::thresholds::Thresholds;
-use super::windows::{self, CUT, FADING, KEPT, WINDOWS, fading};
+use super::windows::{self, CUT, FADING, KEPT, LATEST, WINDOWS, fading};
+use super::workspace::Workspace;
 use pulp::Arch;
 
 /// Slots that there must be before rows are tested: two rows tell the alignments apart. A strong mark is above the
@@ -42,18 +42,12 @@ pub struct Search {
     rows: KeyRows,
     clock: LocalClock,
     thresholds: Thresholds,
-    products: Products,
-    /// Products at one speed, hypothesis by hypothesis.
-    turned: Vec<i16>,
     /// Slots since all evidence was forgotten.
     slots: u64,
     /// Speed `v` and alignment `a` at `v * SLOTS_PER_ROW + a`. Chips and products are in the same order.
     alignments: Vec<Alignment>,
     /// See [`Search::at`].
     evidence: Vec<Evidence>,
-    /// One of them with its row under way, and the chips of rows under way.
-    trial: Evidence,
-    under_way: RoundedRows,
     highest: f64,
 }
 
@@ -73,13 +67,9 @@ impl Search {
             rows,
             clock: LocalClock { first_row: 0 },
             thresholds,
-            products: Products::new(speeds, count),
-            turned: vec![0; count],
             slots: 0,
             alignments: vec![Alignment::NONE; places],
             evidence: vec![Evidence::new(count); Pilots::BOTH.len() * places],
-            trial: Evidence::new(count),
-            under_way: RoundedRows::new(speeds),
             highest: 0.0,
         }
     }
@@ -145,18 +135,25 @@ impl Search {
         seconds: f64,
         history: &mut RowHistory,
         maps: &[SpeedMap],
+        work: &mut Workspace,
     ) -> Option<Candidate> {
-        let best = self.test_next(seconds, history, maps);
-        self.place(best, history)
+        let best = self.test_next(seconds, history, maps, work);
+        self.place(best, history, work)
     }
 
     /// As [`Search::push`], without asking where the best place is.
-    pub fn test_next(&mut self, seconds: f64, history: &RowHistory, maps: &[SpeedMap]) -> Best {
+    pub fn test_next(
+        &mut self,
+        seconds: f64,
+        history: &RowHistory,
+        maps: &[SpeedMap],
+        work: &mut Workspace,
+    ) -> Best {
         self.rows.follow(self.clock, seconds);
         self.slots += 1;
         let latest = history.latest();
-        let matrix = &mut self.rows.matrix;
-        matrix.multiply(self.arch, latest.chips(), &mut self.products);
+        let (matrix, products) = (&self.rows.matrix, &mut work.products);
+        work.multiplier.multiply(matrix, latest.chips(), products);
         let mut best = Best::default();
         for i in 0..self.alignments.len() {
             let (v, alignment) = (i / SLOTS_PER_ROW, i % SLOTS_PER_ROW);
@@ -165,14 +162,21 @@ impl Search {
             let row = self.clock.row(seconds, speed, alignment);
             let ended = self.clock.row(seconds + SLOT, speed, alignment) - 1;
             if self.alignments[i].advance(row, ended) {
-                self.end_row(i, ended, history, &mut best);
+                self.end_row(i, ended, history, work, &mut best);
             }
         }
         best
     }
 
     /// Ends local row `row` of speed and alignment `i` and tests it.
-    fn end_row(&mut self, i: usize, row: i64, history: &RowHistory, best: &mut Best) {
+    fn end_row(
+        &mut self,
+        i: usize,
+        row: i64,
+        history: &RowHistory,
+        work: &mut Workspace,
+        best: &mut Best,
+    ) {
         // After all was forgotten in mid-stream, what began before that counts no more.
         let counts = self.slots >= SLOTS_PER_ROW as u64 || self.slots == history.slots();
         self.alignments[i].end(row, counts.then_some(history.slots()));
@@ -181,15 +185,17 @@ impl Search {
         }
         let chips = history.latest().at(i / SLOTS_PER_ROW);
         for pilots in Pilots::BOTH {
-            self.turn(i, pilots, row);
+            self.turn(i, pilots, row, work);
             let at = self.at(i, pilots);
             let evidence = &mut self.evidence[at];
-            let new = new_row(&self.turned, chips, pilots);
+            let new = new_row(&work.turned, chips, pilots);
             evidence.add(self.arch, new);
             if self.slots >= FEWEST_SLOTS {
                 self.alignments[i].tested = Some(row);
-                let scores = self.scores(i, pilots, None, SCREEN, history);
-                let highest = self.compare(i, pilots, scores, best);
+                let evidence = &self.evidence[at];
+                let scores = self.scores(evidence, i, pilots, None, SCREEN, history);
+                let due = self.alignments[i].due();
+                let highest = self.compare(i, pilots, &scores, &due, best);
                 self.highest = self.highest.max(highest);
             }
         }
@@ -204,37 +210,33 @@ impl Search {
     }
 
     /// Turns the latest products at speed and alignment `i`, whose row is `row`.
-    fn turn(&mut self, i: usize, pilots: Pilots, row: i64) {
+    fn turn(&self, i: usize, pilots: Pilots, row: i64, work: &mut Workspace) {
         let products = match pilots {
-            Pilots::All => &self.products.all,
-            Pilots::Even => &self.products.pilots,
+            Pilots::All => &work.products.all,
+            Pilots::Even => &work.products.pilots,
         };
         let first = i / SLOTS_PER_ROW * self.rows.len();
-        turn(&products[first..][..self.rows.len()], row, &mut self.turned);
+        turn(&products[first..][..self.rows.len()], row, &mut work.turned);
     }
 
-    /// Highest score of each window at speed and alignment `i`, of the evidence as it is or, with a row under way, of the
-    /// trial. The windows that are cut are made only for hypotheses of which a fading sum has the share `screen` of the
+    /// Highest score of each window at speed and alignment `i`, of which this is the evidence, with a row under way or without. The windows that are cut are made only for hypotheses of which a fading sum has the share `screen` of the
     /// threshold; others count as 0.
     fn scores(
         &self,
+        evidence: &Evidence,
         i: usize,
         pilots: Pilots,
         under_way: Option<Row>,
         screen: f64,
         history: &RowHistory,
     ) -> Scores {
-        let evidence = match under_way {
-            None => &self.evidence[self.at(i, pilots)],
-            Some(_) => &self.trial,
-        };
         let speed = i / SLOTS_PER_ROW;
         let mut scores = Scores {
             scores: [0.0; WINDOWS],
             hypotheses: [0; WINDOWS],
         };
         scores.scores[CUT..].copy_from_slice(&evidence.highest()[..FADING]);
-        let least = (screen * self.thresholds.of(speed, pilots)) as f32;
+        let least = (screen * self.thresholds.of(speed, pilots, LATEST)) as f32;
         let mut rows = None;
         evidence.passing(self.arch, least, |o| {
             let rows = rows.get_or_insert_with(|| {
@@ -252,32 +254,42 @@ impl Search {
     }
 
     /// The best place above the threshold of all that has been tested.
-    pub fn place_best(&mut self, history: &mut RowHistory) -> Option<Candidate> {
+    pub fn place_best(
+        &mut self,
+        history: &mut RowHistory,
+        work: &mut Workspace,
+    ) -> Option<Candidate> {
         let mut best = Best::default();
-        self.compare_all(true, history, &mut best);
-        self.place(best, history)
+        self.compare_all(true, history, work, &mut best);
+        self.place(best, history, work)
     }
 
     /// Tests the rows under way, because nothing follows.
-    pub fn finish(&mut self, history: &mut RowHistory) -> Option<Candidate> {
-        let best = self.test_all(history);
-        self.place(best, history)
+    pub fn finish(&mut self, history: &mut RowHistory, work: &mut Workspace) -> Option<Candidate> {
+        let best = self.test_all(history, work);
+        self.place(best, history, work)
     }
 
     /// As [`Search::finish`], without asking where the best place is.
-    pub fn test_all(&mut self, history: &mut RowHistory) -> Best {
+    pub fn test_all(&mut self, history: &mut RowHistory, work: &mut Workspace) -> Best {
         let mut best = Best::default();
         if self.slots < FEWEST_SLOTS_AT_END {
             return best;
         }
-        let highest = self.compare_all(false, history, &mut best);
+        let highest = self.compare_all(false, history, work, &mut best);
         self.highest = self.highest.max(highest);
         best
     }
 
     /// Takes the best of all evidence if it is better; returns the highest score. What has been tested is looked at only
     /// if that is to be done `again`, and then it does not count as a test.
-    fn compare_all(&mut self, again: bool, history: &mut RowHistory, best: &mut Best) -> f64 {
+    fn compare_all(
+        &mut self,
+        again: bool,
+        history: &mut RowHistory,
+        work: &mut Workspace,
+        best: &mut Best,
+    ) -> f64 {
         let mut highest = 0.0f64;
         // Rows under way with the same number of slots share a product.
         for slots in 0..=SLOTS_PER_ROW {
@@ -289,15 +301,19 @@ impl Search {
                     continue;
                 }
                 if !multiplied {
-                    self.multiply_under_way(slots, history);
+                    self.multiply_under_way(slots, history, work);
                     multiplied = true;
                 }
                 if !again {
                     self.alignments[i].tested = row;
                 }
+                let due = match again {
+                    true => [true; WINDOWS],
+                    false => self.alignments[i].due_at_end(),
+                };
                 for pilots in Pilots::BOTH {
-                    let scores = self.scores_under_way(i, pilots, slots, history);
-                    highest = highest.max(self.compare(i, pilots, scores, best));
+                    let scores = self.scores_under_way(i, pilots, slots, history, work);
+                    highest = highest.max(self.compare(i, pilots, &scores, &due, best));
                 }
             }
         }
@@ -305,47 +321,55 @@ impl Search {
     }
 
     /// Multiplies what there is of a row of which `slots` slots are there with the signs, at all speeds.
-    fn multiply_under_way(&mut self, slots: usize, history: &mut RowHistory) {
-        history.round_latest(slots, &mut self.under_way);
-        let (chips, products) = (self.under_way.chips(), &mut self.products);
-        self.rows.matrix.multiply(self.arch, chips, products);
+    fn multiply_under_way(&self, slots: usize, history: &mut RowHistory, work: &mut Workspace) {
+        history.round_latest(slots, &mut work.under_way);
+        let (chips, products) = (work.under_way.chips(), &mut work.products);
+        work.multiplier.multiply(&self.rows.matrix, chips, products);
     }
 
     /// [`Search::scores`] with the row under way, which has so many slots and has been multiplied.
     fn scores_under_way(
-        &mut self,
+        &self,
         i: usize,
         pilots: Pilots,
         slots: usize,
         history: &RowHistory,
+        work: &mut Workspace,
     ) -> Scores {
+        let evidence = &self.evidence[self.at(i, pilots)];
         // Slots that were before all was forgotten count no more.
         let counts = self.slots >= slots as u64 || self.slots == history.slots();
         let Some(row) = self.alignments[i].row().filter(|_| slots > 0 && counts) else {
-            return self.scores(i, pilots, None, SCREEN_AT_END, history);
+            return self.scores(evidence, i, pilots, None, SCREEN_AT_END, history);
         };
-        self.turn(i, pilots, row);
-        let chips = self.under_way.at(i / SLOTS_PER_ROW);
-        let evidence = &self.evidence[self.at(i, pilots)];
-        self.trial.copy_from(evidence);
-        let new = new_row(&self.turned, chips, pilots);
-        self.trial.add(self.arch, new);
-        self.scores(i, pilots, Some((row, chips)), SCREEN_AT_END, history)
+        self.turn(i, pilots, row, work);
+        let chips = work.under_way.at(i / SLOTS_PER_ROW);
+        work.trial.copy_from(evidence);
+        let new = new_row(&work.turned, chips, pilots);
+        work.trial.add(self.arch, new);
+        let row = Some((row, chips));
+        self.scores(&work.trial, i, pilots, row, SCREEN_AT_END, history)
     }
 
-    /// Takes the best of speed and alignment `i`, of which these are the scores, if it is better; returns its highest
-    /// score.
-    fn compare(&self, i: usize, pilots: Pilots, scores: Scores, best: &mut Best) -> f64 {
+    /// Takes the best of speed and alignment `i`, of which these are the scores, of the windows that are `due`, if it is
+    /// better; returns its highest score.
+    fn compare(
+        &self,
+        i: usize,
+        pilots: Pilots,
+        scores: &Scores,
+        due: &[bool; WINDOWS],
+        best: &mut Best,
+    ) -> f64 {
         let (speed, alignment) = (i / SLOTS_PER_ROW, i % SLOTS_PER_ROW);
-        let threshold = self.thresholds.of(speed, pilots);
         let mut highest = 0.0f64;
-        for (window, score) in scores.scores.into_iter().enumerate() {
-            let score = score as f64;
+        for window in (0..WINDOWS).filter(|window| due[*window]) {
+            let score = scores.scores[window] as f64;
             highest = highest.max(score);
-            if score <= threshold {
+            if score <= self.thresholds.of(speed, pilots, window) {
                 continue;
             }
-            let log10_rate = self.thresholds.log10_rate(score, speed, pilots);
+            let log10_rate = self.thresholds.log10_rate(score, speed, pilots, window);
             if log10_rate < best.log10_rate {
                 best.log10_rate = log10_rate;
                 best.candidate = Some(Candidate {
@@ -364,9 +388,14 @@ impl Search {
 
     /// Where the mark is whose presence a test has shown. A strong one is above the threshold at wrong alignments,
     /// too, so now all are asked. That finds no marks where there are none: it comes after the test.
-    fn place(&mut self, mut best: Best, history: &mut RowHistory) -> Option<Candidate> {
+    fn place(
+        &mut self,
+        mut best: Best,
+        history: &mut RowHistory,
+        work: &mut Workspace,
+    ) -> Option<Candidate> {
         let tested = best.candidate?.log10_alarms;
-        self.compare_all(true, history, &mut best);
+        self.compare_all(true, history, work, &mut best);
         Some(Candidate {
             log10_alarms: tested,
             ..best.candidate?
@@ -432,93 +461,4 @@ fn new_row<'a>(turned: &'a [i16], chips: RoundedRow, pilots: Pilots) -> NewRow<'
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::watermark::correlation::{Correlator, Slot};
-    use crate::watermark::format::{ROWS, RowClock};
-    use crate::watermark::key::Key;
-    use crate::watermark::speeds::write_chips;
-
-    /// After all was forgotten in mid-stream, rows that began before that say nothing.
-    #[test]
-    fn what_was_forgotten_does_not_come_back() {
-        let correlator = Correlator::new(16_000, 0.0, 160);
-        let maps = [SpeedMap::new(1.0, &correlator)];
-        let mut signs = Key::from_bytes([1; 32]).signs();
-        let rows = KeyRows::new(Key::from_bytes([1; 32]).signs(), RowClock::Stream, ROWS, 0);
-        let thresholds = Thresholds::new(1, ROWS, 1, 0, 1e-4);
-        let mut search = Search::new(rows, 1, thresholds);
-        let mut history = RowHistory::new(1);
-        let mut chips = [0.0; CHIPS];
-        let mut push = |search: &mut Search, slot: u64, loud: f32| {
-            signs.row(slot / SLOTS_PER_ROW as u64, &mut chips);
-            history.push(&chips.map(|chip| loud * chip));
-            search.push((slot as f64 + 0.5) * SLOT, &mut history, &maps)
-        };
-        let found = (0..12).any(|slot| push(&mut search, slot, 1.0).is_some());
-        assert!(found && search.highest() > 15.0);
-        search.forget();
-        for slot in 12..60 {
-            assert_eq!(push(&mut search, slot, 0.0), None, "slot {slot}");
-            assert_eq!(search.highest(), 0.0);
-        }
-    }
-
-    /// However the audio is cut into streams, and at any rate.
-    #[test]
-    fn no_more_is_tested_than_is_counted() {
-        for rate in [8_000, 8_109, 44_100, 47_999] {
-            let mut correlator = Correlator::new(rate, 0.06, rate as usize);
-            let maps =
-                [0.94, 0.9998, 1.0, 1.0002, 1.06].map(|speed| SpeedMap::new(speed, &correlator));
-            let rows = {
-                let (rows, ahead) = KeyRows::around(RowClock::Utc, 0.0);
-                KeyRows::new(Key::from_bytes([1; 32]).signs(), RowClock::Utc, rows, ahead)
-            };
-            let thresholds = Thresholds::new(1, rows.len(), maps.len(), 2, 1e-4);
-            let mut search = Search::new(rows, maps.len(), thresholds);
-            let mut chips = vec![0.0; maps.len() * CHIPS];
-            let mut history = RowHistory::new(maps.len());
-            for milliseconds in [170, 200, 239, 240, 250, 280, 310, 500, 640, 2_000, 20_000] {
-                let audio = vec![0.1; rate as usize * milliseconds / 1000];
-                search.reset(LocalClock { first_row: 0 });
-                correlator.reset();
-                history.reset();
-                let mut tests = 0;
-                let mut count = |search: &mut Search, step: &mut dyn FnMut(&mut Search)| {
-                    let before = search.alignments.clone();
-                    step(search);
-                    tests += before
-                        .iter()
-                        .zip(&search.alignments)
-                        .filter(|(a, b)| a.tested != b.tested)
-                        .count();
-                };
-                let mut take = |slot: Slot| {
-                    count(&mut search, &mut |search| {
-                        write_chips(slot.sums, &maps, &mut chips);
-                        history.push(&chips);
-                        search.push(slot.middle / rate as f64, &mut history, &maps);
-                    });
-                };
-                for piece in audio.chunks(rate as usize) {
-                    correlator.push(piece, &mut take);
-                }
-                correlator.finish(&mut take);
-                for _ in 0..2 {
-                    count(&mut search, &mut |search| {
-                        search.finish(&mut history);
-                    });
-                }
-                let tested = tests as f64 * (2 * search.rows().len() * WINDOWS) as f64;
-                let hours = milliseconds as f64 / 3_600_000.0;
-                let share = tested / (search.thresholds().hypotheses_per_hour() * hours);
-                let least = if milliseconds < 20_000 { 0.0 } else { 0.9 };
-                assert!(
-                    (least..=1.0).contains(&share),
-                    "{share} in {milliseconds} ms at {rate} Hz"
-                );
-            }
-        }
-    }
-}
+mod tests;

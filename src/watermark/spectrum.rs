@@ -113,8 +113,9 @@ pub struct Timeline {
     samples: Vec<f32>,
     /// Number of the frame at `samples[0]`.
     first: u64,
-    /// Frames that are kept before the newest one.
+    /// Frames that are kept before the newest one, and the first that is still wanted.
     keep: usize,
+    wanted: u64,
     used: usize,
 }
 
@@ -122,18 +123,33 @@ impl Timeline {
     /// Keeps at least `keep` frames behind the newest.
     pub fn new(keep: usize) -> Self {
         // Half as much more room, so that old frames are moved out of the way only once in so many: two for each new one.
+        Self::with_room(keep, keep + keep.div_ceil(2))
+    }
+
+    /// Has room for no more than `keep` frames: for where [`Timeline::forget`] leaves few of them to be moved.
+    pub fn tight(keep: usize) -> Self {
+        Self::with_room(keep, keep)
+    }
+
+    fn with_room(keep: usize, room: usize) -> Self {
         Timeline {
-            samples: vec![0.0; keep + keep.div_ceil(2)],
+            samples: vec![0.0; room],
             first: 0,
             keep,
+            wanted: 0,
             used: 0,
         }
+    }
+
+    /// Frames before number `from` are no longer wanted.
+    pub fn forget(&mut self, from: u64) {
+        self.wanted = from;
     }
 
     /// Empties the line; the next frame gets number 0.
     pub fn reset(&mut self) {
         self.samples.fill(0.0);
-        self.first = 0;
+        (self.first, self.wanted) = (0, 0);
         self.used = 0;
     }
 
@@ -145,7 +161,8 @@ impl Timeline {
     /// Lengthens the line by `n <= keep` frames of 0 and returns them to be written.
     pub fn extend(&mut self, n: usize) -> &mut [f32] {
         if self.used + n > self.samples.len() {
-            let stay = (self.keep - n).min(self.used);
+            let wanted = self.end().saturating_sub(self.wanted) as usize;
+            let stay = (self.keep - n).min(self.used).min(wanted);
             self.samples.copy_within(self.used - stay..self.used, 0);
             self.first += (self.used - stay) as u64;
             self.used = stay;
@@ -239,6 +256,21 @@ mod tests {
             let from = frame.saturating_sub(8);
             let want: Vec<f32> = (from..=frame).map(|f| f as f32).collect();
             assert_eq!(line.range(from, want.len()), want);
+        }
+    }
+
+    #[test]
+    fn a_tight_timeline_keeps_what_is_wanted() {
+        let mut line = Timeline::tight(10);
+        for piece in 0..30u64 {
+            for (frame, new) in (3 * piece..).zip(line.extend(3)) {
+                *new = frame as f32;
+            }
+            // All of its room is used: seven frames of before and three new ones.
+            let from = (3 * piece).saturating_sub(7);
+            let want: Vec<f32> = (from..line.end()).map(|f| f as f32).collect();
+            assert_eq!(line.range(from, want.len()), want);
+            line.forget(line.end().saturating_sub(7));
         }
     }
 

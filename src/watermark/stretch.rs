@@ -7,6 +7,7 @@
 
 use super::correlation::{FRAME, SLOT};
 use super::format::{CHIPS, DELAY, WINDOW};
+use super::rounding::to_bytes;
 use super::sounding::Sounding;
 use super::speeds::SpeedMap;
 use rustfft::num_complex::Complex;
@@ -52,16 +53,17 @@ pub struct RecentSlot {
     /// Its middle.
     pub seconds: f64,
     pub sounding: Sounding,
-    /// Its sums, from which its chips at any speed follow; or its chips, an eighth of that, if only one speed is searched.
+    /// Its sums, from which its chips at any speed follow; or its chips, in steps, if only one speed is searched.
     sums: Vec<Complex<f32>>,
-    chips: Vec<f32>,
+    chips: Vec<i8>,
+    step: f32,
 }
 
 impl RecentSlot {
     /// Writes its chips at the speed of `map`, which is one of those that are searched.
     pub fn chips(&self, map: &SpeedMap, chips: &mut [f32; CHIPS]) {
         match self.chips.first_chunk() {
-            Some(kept) => *chips = *kept,
+            Some(kept) => *chips = kept.map(|chip| chip as f32 * self.step),
             None => map.chips(&self.sums, chips),
         }
     }
@@ -86,7 +88,8 @@ impl RecentSlots {
             seconds: 0.0,
             sounding: Sounding::MIDDLE,
             sums: vec![Complex::ZERO; sums],
-            chips: vec![0.0; chips],
+            chips: vec![0; chips],
+            step: 0.0,
         };
         RecentSlots {
             slots: (0..SLOTS).map(|_| slot()).collect(),
@@ -113,7 +116,10 @@ impl RecentSlots {
         let slot = &mut self.slots[self.taken % SLOTS];
         (slot.seconds, slot.sounding) = (seconds, sounding);
         match maps {
-            [only] => only.chips(sums, &mut slot.chips),
+            [only] => {
+                only.chips(sums, &mut self.chips);
+                slot.step = to_bytes(&self.chips, &mut slot.chips);
+            }
             _ => slot.sums.copy_from_slice(sums),
         }
         self.taken += 1;
@@ -315,7 +321,7 @@ mod tests {
     use super::super::speeds::speed_maps;
     use super::*;
 
-    /// With one speed chips are kept, with several the sums that they are made of: both say the same.
+    /// With one speed chips are kept, with several the sums that they are made of: both say the same, to the step.
     #[test]
     fn what_is_kept_of_a_slot_has_the_same_chips_with_one_speed() {
         let correlator = Correlator::new(16_000, 0.0, 160);
@@ -336,7 +342,10 @@ mod tests {
             chips
         };
         let one = chips(1, &maps);
-        assert!(one.iter().any(|chip| *chip != 0.0));
-        assert_eq!(one, chips(2, &[]));
+        let largest = one.iter().fold(0.0f32, |most, chip| most.max(chip.abs()));
+        assert!(largest > 0.0);
+        for (one, exact) in one.iter().zip(chips(2, &[])) {
+            assert!((one - exact).abs() < largest / 250.0, "{one} for {exact}");
+        }
     }
 }

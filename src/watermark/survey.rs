@@ -17,6 +17,7 @@ use super::rows::KeyRows;
 use super::search::Search;
 use super::speeds::{SpeedMap, speed_maps, write_chips};
 use super::thresholds::Thresholds;
+use super::workspace::Workspace;
 
 /// Seconds of audio that are taken at once.
 const BLOCK: f64 = 0.01;
@@ -144,6 +145,7 @@ impl Survey {
         let speeds = maps.len();
         let rows = KeyRows::new(key.signs(), RowClock::Stream, ROWS, 0);
         let thresholds = Thresholds::new(1, rows.len(), speeds, speeds / 2, MOST_ALARMS);
+        let mut work = Workspace::new(rows.len(), speeds);
         let mut search = Search::new(rows, speeds, thresholds);
         search.reset(LocalClock { first_row: 0 });
         let mut history = RowHistory::new(speeds);
@@ -159,10 +161,13 @@ impl Survey {
         let of_slots = chips.chunks_exact(speeds * CHIPS);
         for (&seconds, chips) in slots.iter().zip(of_slots) {
             history.push(chips);
-            tell(seconds, search.test_next(seconds, &history, maps));
+            tell(
+                seconds,
+                search.test_next(seconds, &history, maps, &mut work),
+            );
         }
         let end = slots.last().copied().unwrap_or_default();
-        tell(end, search.test_all(&mut history));
+        tell(end, search.test_all(&mut history, &mut work));
         search.highest()
     }
 

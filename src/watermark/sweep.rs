@@ -14,6 +14,7 @@ use super::format::CHIPS;
 use super::row_history::RowHistory;
 use super::search::Search;
 use super::speeds::SpeedMap;
+use super::workspace::Workspace;
 
 /// Slots of a piece.
 const PIECE: usize = (10.0 / SLOT) as usize;
@@ -110,10 +111,11 @@ impl Sweep {
         seconds: f64,
         chips: &[f32],
         maps: &[SpeedMap],
+        work: &mut Workspace,
     ) -> Option<Candidate> {
         self.collected.push(seconds, chips);
         let due = (self.tiles.len() * self.collected.seconds.len()).div_ceil(PIECE);
-        let found = self.search_until(due, search, maps);
+        let found = self.search_until(due, search, maps, work);
         if self.collected.seconds.len() == PIECE {
             std::mem::swap(&mut self.collected, &mut self.searched);
             self.collected.clear();
@@ -123,15 +125,20 @@ impl Sweep {
     }
 
     /// Searches what is left, because nothing follows.
-    pub fn finish(&mut self, search: &mut Search, maps: &[SpeedMap]) -> Option<Candidate> {
-        let found = self.search_until(self.tiles.len(), search, maps);
+    pub fn finish(
+        &mut self,
+        search: &mut Search,
+        maps: &[SpeedMap],
+        work: &mut Workspace,
+    ) -> Option<Candidate> {
+        let found = self.search_until(self.tiles.len(), search, maps, work);
         if found.is_some() || self.collected.seconds.is_empty() {
             return found;
         }
         std::mem::swap(&mut self.collected, &mut self.searched);
         self.collected.clear();
         self.next_tile = 0;
-        self.search_until(self.tiles.len(), search, maps)
+        self.search_until(self.tiles.len(), search, maps, work)
     }
 
     fn search_until(
@@ -139,6 +146,7 @@ impl Sweep {
         due: usize,
         search: &mut Search,
         maps: &[SpeedMap],
+        work: &mut Workspace,
     ) -> Option<Candidate> {
         while self.next_tile < due {
             let ahead = self.tiles[self.next_tile];
@@ -148,11 +156,11 @@ impl Sweep {
             let mut best = Best::default();
             for (seconds, chips) in self.searched.slots() {
                 self.history.push(chips);
-                best = best.or_better(search.test_next(seconds, &self.history, maps));
+                best = best.or_better(search.test_next(seconds, &self.history, maps, work));
             }
-            best = best.or_better(search.test_all(&mut self.history));
+            best = best.or_better(search.test_all(&mut self.history, work));
             if let Some(tested) = best.candidate
-                && let Some(found) = self.catch_up(search, maps)
+                && let Some(found) = self.catch_up(search, maps, work)
             {
                 self.forget();
                 return Some(Candidate {
@@ -165,12 +173,17 @@ impl Sweep {
     }
 
     /// Goes on with the tile in which the mark was found, up to the latest slot, and asks where it is.
-    fn catch_up(&mut self, search: &mut Search, maps: &[SpeedMap]) -> Option<Candidate> {
+    fn catch_up(
+        &mut self,
+        search: &mut Search,
+        maps: &[SpeedMap],
+        work: &mut Workspace,
+    ) -> Option<Candidate> {
         for (seconds, chips) in self.collected.slots() {
             self.history.push(chips);
-            search.test_next(seconds, &self.history, maps);
+            search.test_next(seconds, &self.history, maps, work);
         }
-        search.place_best(&mut self.history)
+        search.place_best(&mut self.history, work)
     }
 }
 

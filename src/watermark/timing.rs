@@ -33,7 +33,7 @@ const ECHOES: [f64; 2] = [0.0, 0.02];
 /// width of the transition. Behind 3 s and more, dry audio has -0.010 in the middle and less than -0.003 in 98 of 100
 /// cases, rooms have -0.002 in the middle. When little has been heard, dry audio looks like a room more often. What is
 /// believed in wrongly makes an error of 20 ms.
-const LEAST: f64 = -0.0012;
+const LEAST: f64 = 0.0;
 const EARLY: f64 = 0.012;
 const EARLY_FOR: f64 = 0.12;
 const TRANSITION: f64 = 0.0008;

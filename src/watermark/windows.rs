@@ -32,6 +32,13 @@ pub const WINDOWS: usize = CUT + FADING;
 /// The window that tells best what is going on now: 2 s.
 pub const LATEST: usize = CUT - 1;
 
+/// The windows are tested with one row of so many, each alignment in its turn: what lies 12 s back changes little in one row,
+/// and tests that are as good as the same would only raise the threshold.
+pub const ROWS_PER_TEST: [u64; WINDOWS] = [1, 1, 1, 1, 1, 1, 2, 4, 8];
+/// Shares of the permitted alarms. The longest has two, as it holds all there is of an excerpt: with that and the few tests
+/// its threshold is 0.36 lower than that of the others.
+pub const ALARM_SHARES: [f64; WINDOWS] = [0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.2];
+
 /// Hypotheses are taken in pieces of this many; their number is a multiple of it.
 pub const LANES: usize = 16;
 

@@ -7,7 +7,7 @@
 //! these few are chosen cannot raise the number of false alarms; it only costs some marks near the threshold.
 
 use super::super::format::{CHIPS, ROWS};
-use super::super::products::{Products, SignMatrix};
+use super::super::products::{Multiplier, Products, SignMatrix};
 use super::super::row_history::RoundedRows;
 use super::super::thresholds::NOMINAL_SHARE;
 use super::form::{Form, Scored};
@@ -57,6 +57,7 @@ pub struct NoiseSearch {
     share: f64,
     chips: Vec<f32>,
     rounded: RoundedRows,
+    multiplier: Multiplier,
     products: Products,
     /// Sums of alignment `a`, speed `v` and offset `o` at `(a * speeds + v) * ROWS + o`, and their variances.
     sums: Vec<f32>,
@@ -89,6 +90,7 @@ impl NoiseSearch {
             share,
             chips: vec![0.0; speeds * CHIPS],
             rounded: RoundedRows::new(speeds),
+            multiplier: Multiplier::new(Arch::new(), speeds, ROWS),
             products: Products::new(speeds, ROWS),
             sums: vec![0.0; SLOTS_PER_BLOCK as usize * speeds * ROWS],
             variances: vec![0.0; SLOTS_PER_BLOCK as usize * speeds],
@@ -179,8 +181,9 @@ impl NoiseSearch {
                 self.variances[alignment + v] += chips.iter().map(|b| b * b).sum::<f32>();
             }
             self.rounded.round(self.arch, &self.chips);
-            let chips = self.rounded.chips();
-            self.matrices[lag - 1].multiply(self.arch, chips, &mut self.products);
+            let (matrix, products) = (&self.matrices[lag - 1], &mut self.products);
+            self.multiplier
+                .multiply(matrix, self.rounded.chips(), products);
             let sums = self.sums[alignment * ROWS..].chunks_exact_mut(ROWS);
             for (v, (sums, products)) in sums.zip(self.products.all.chunks_exact(ROWS)).enumerate()
             {

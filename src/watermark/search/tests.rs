@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+use super::*;
+use crate::watermark::correlation::{Correlator, Slot};
+use crate::watermark::format::{ROWS, RowClock};
+use crate::watermark::key::Key;
+use crate::watermark::speeds::write_chips;
+use crate::watermark::windows::ROWS_PER_TEST;
+
+/// After all was forgotten in mid-stream, rows that began before that say nothing.
+#[test]
+fn what_was_forgotten_does_not_come_back() {
+    let correlator = Correlator::new(16_000, 0.0, 160);
+    let maps = [SpeedMap::new(1.0, &correlator)];
+    let mut signs = Key::from_bytes([1; 32]).signs();
+    let rows = KeyRows::new(Key::from_bytes([1; 32]).signs(), RowClock::Stream, ROWS, 0);
+    let thresholds = Thresholds::new(1, ROWS, 1, 0, 1e-4);
+    let mut work = Workspace::new(rows.len(), 1);
+    let mut search = Search::new(rows, 1, thresholds);
+    let mut history = RowHistory::new(1);
+    let mut chips = [0.0; CHIPS];
+    let mut push = |search: &mut Search, slot: u64, loud: f32| {
+        signs.row(slot / SLOTS_PER_ROW as u64, &mut chips);
+        history.push(&chips.map(|chip| loud * chip));
+        search.push((slot as f64 + 0.5) * SLOT, &mut history, &maps, &mut work)
+    };
+    let found = (0..12).any(|slot| push(&mut search, slot, 1.0).is_some());
+    assert!(found && search.highest() > 15.0);
+    search.forget();
+    for slot in 12..60 {
+        assert_eq!(push(&mut search, slot, 0.0), None, "slot {slot}");
+        assert_eq!(search.highest(), 0.0);
+    }
+}
+
+/// However the audio is cut into streams, and at any rate.
+#[test]
+fn no_more_is_tested_than_is_counted() {
+    for rate in [8_000, 8_109, 44_100, 47_999] {
+        let mut correlator = Correlator::new(rate, 0.06, rate as usize);
+        let maps = [0.94, 0.9998, 1.0, 1.0002, 1.06].map(|speed| SpeedMap::new(speed, &correlator));
+        let rows = {
+            let (rows, ahead) = KeyRows::around(RowClock::Utc, 0.0);
+            KeyRows::new(Key::from_bytes([1; 32]).signs(), RowClock::Utc, rows, ahead)
+        };
+        let thresholds = Thresholds::new(1, rows.len(), maps.len(), 2, 1e-4);
+        let mut work = Workspace::new(rows.len(), maps.len());
+        let mut search = Search::new(rows, maps.len(), thresholds);
+        let mut chips = vec![0.0; maps.len() * CHIPS];
+        let mut history = RowHistory::new(maps.len());
+        for milliseconds in [170, 200, 239, 240, 250, 280, 310, 500, 640, 2_000, 20_000] {
+            let audio = vec![0.1; rate as usize * milliseconds / 1000];
+            search.reset(LocalClock { first_row: 0 });
+            correlator.reset();
+            history.reset();
+            let mut tests = [0; WINDOWS];
+            type Due = fn(&Alignment) -> [bool; WINDOWS];
+            let mut count = |search: &mut Search, due: Due, step: &mut dyn FnMut(&mut Search)| {
+                let before = search.alignments.clone();
+                step(search);
+                for (before, after) in before.iter().zip(&search.alignments) {
+                    if before.tested != after.tested {
+                        let due = due(after).map(usize::from);
+                        tests
+                            .iter_mut()
+                            .zip(due)
+                            .for_each(|(tests, due)| *tests += due);
+                    }
+                }
+            };
+            let mut take = |slot: Slot| {
+                count(&mut search, Alignment::due, &mut |search| {
+                    write_chips(slot.sums, &maps, &mut chips);
+                    history.push(&chips);
+                    search.push(slot.middle / rate as f64, &mut history, &maps, &mut work);
+                });
+            };
+            for piece in audio.chunks(rate as usize) {
+                correlator.push(piece, &mut take);
+            }
+            correlator.finish(&mut take);
+            for _ in 0..2 {
+                count(&mut search, Alignment::due_at_end, &mut |search| {
+                    search.finish(&mut history, &mut work);
+                });
+            }
+            // Each window has a share of its own, which must do for its tests.
+            for (window, tests) in tests.into_iter().enumerate() {
+                let counted = 3600.0 / SLOT * maps.len() as f64 / ROWS_PER_TEST[window] as f64;
+                let hours = milliseconds as f64 / 3_600_000.0;
+                let share = tests as f64 / (counted * hours);
+                let least = if milliseconds < 20_000 { 0.0 } else { 0.9 };
+                assert!(
+                    (least..=1.0).contains(&share),
+                    "{share} of window {window} in {milliseconds} ms at {rate} Hz"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a search needs only while it looks at a slot: all keys share it, and so it stays in the near caches.
+
+use super::evidence::Evidence;
+use super::products::{Multiplier, Products};
+use super::row_history::RoundedRows;
+use pulp::Arch;
+
+/// Room for a search in so many rows at so many speeds.
+pub struct Workspace {
+    pub multiplier: Multiplier,
+    /// Of the latest row, or of a row under way, at each speed with each row of the key.
+    pub products: Products,
+    /// Products at one speed, hypothesis by hypothesis.
+    pub turned: Vec<i16>,
+    /// The evidence of one place with its row under way.
+    pub trial: Evidence,
+    /// The chips of rows under way.
+    pub under_way: RoundedRows,
+}
+
+impl Workspace {
+    /// For `rows` rows and `speeds` speeds.
+    pub fn new(rows: usize, speeds: usize) -> Self {
+        Workspace {
+            multiplier: Multiplier::new(Arch::new(), speeds, rows),
+            products: Products::new(speeds, rows),
+            turned: vec![0; rows],
+            trial: Evidence::new(rows),
+            under_way: RoundedRows::new(speeds),
+        }
+    }
+}
