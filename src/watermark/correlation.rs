@@ -156,7 +156,8 @@ impl Correlator {
         let hertz = |bin: usize| bin as f64 * rate / size as f64;
         // What is learned from, with a block behind it, or with what is left at the end and the silence after it.
         let learned = (LEARNED * delay).div_ceil(FRAMES_PER_DELAY) as usize + size;
-        let most = block / decimator.factor() as usize + 1;
+        let block = block / decimator.factor() as usize + 1;
+        let most = block.max(decimator.left_at_end() + size / 2);
         let mut correlator = Correlator {
             arch: Arch::new(),
             decimator,
@@ -164,7 +165,7 @@ impl Correlator {
             delay,
             size,
             forward: Forward::new(size),
-            received: Timeline::tight(learned + most + size),
+            received: Timeline::tight(learned + most),
             weighting: Weighting::new(bins.clone().map(hertz), rate / size as f64),
             envelope: Envelope::new(),
             pieces: 0,

@@ -62,6 +62,11 @@ impl Decimator {
         self.factor
     }
 
+    /// Samples that [`Decimator::finish`] returns at most.
+    pub fn left_at_end(&self) -> usize {
+        self.half / self.factor as usize + 1
+    }
+
     /// Forgets all audio.
     pub fn reset(&mut self) {
         self.received.reset();

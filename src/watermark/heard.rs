@@ -23,6 +23,7 @@ pub struct Heard {
     pub sounding: Sounding,
     /// Input frames so far.
     pub frames: u64,
+    /// Those of the latest slot, if there are several speeds.
     sums: Vec<Complex<f32>>,
     /// Chips of the latest slot, speed by speed, of those speeds that have been asked for.
     chips: Vec<f32>,
@@ -46,9 +47,9 @@ impl Heard {
             loudness: 0.0,
             sounding: Sounding::MIDDLE,
             frames: 0,
-            sums: vec![Complex::ZERO; sums],
+            sums: vec![Complex::ZERO; if maps.len() > 1 { sums } else { 0 }],
             chips: vec![0.0; maps.len() * CHIPS],
-            made: vec![false; maps.len()],
+            made: vec![maps.len() == 1; maps.len()],
             rows: RowHistory::new(maps.len()),
             slots: 0,
             in_rows: 0,
@@ -59,7 +60,7 @@ impl Heard {
     /// Forgets all audio.
     pub fn reset(&mut self) {
         self.recent.reset();
-        self.made.fill(false);
+        self.made.fill(self.maps.len() == 1);
         self.chips.fill(0.0);
         self.rows.reset();
         (self.slots, self.in_rows) = (0, 0);
@@ -74,10 +75,15 @@ impl Heard {
         self.now = seconds;
         self.loudness = slot.loudness;
         self.sounding = slot.sounding;
-        self.recent
-            .push(seconds, slot.sounding, slot.sums, &self.maps);
-        self.sums.copy_from_slice(slot.sums);
-        self.made.fill(false);
+        if let [only] = &self.maps[..] {
+            // All there is to be known of a slot are its chips then.
+            only.chips(slot.sums, &mut self.chips);
+        } else {
+            self.sums.copy_from_slice(slot.sums);
+            self.made.fill(false);
+        }
+        let only = &self.chips[..CHIPS];
+        self.recent.push(seconds, slot.sounding, slot.sums, only);
         self.slots += 1;
     }
 

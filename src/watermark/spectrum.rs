@@ -33,6 +33,7 @@ pub fn sqrt_hann(n: usize) -> Vec<f32> {
 /// Windowed real FFT.
 pub struct Forward {
     plan: Arc<dyn RealToComplex<f32>>,
+    /// Its first half and the sample in the middle: the other half is the same, but for the direction.
     window: Vec<f32>,
     time: Vec<f32>,
     scratch: Vec<Complex<f32>>,
@@ -44,7 +45,7 @@ impl Forward {
     pub fn new(n: usize) -> Self {
         let plan = RealFftPlanner::<f32>::new().plan_fft_forward(n);
         Forward {
-            window: sqrt_hann(n),
+            window: sqrt_hann(n)[..=n / 2].to_vec(),
             time: plan.make_input_vec(),
             scratch: plan.make_scratch_vec(),
             bins: plan.make_output_vec(),
@@ -54,7 +55,13 @@ impl Forward {
 
     /// The `n / 2 + 1` bins of `samples`, of which there must be `n`.
     pub fn transform(&mut self, samples: &[f32]) -> &[Complex<f32>] {
-        for ((t, s), w) in self.time.iter_mut().zip(samples).zip(&self.window) {
+        let half = self.time.len() / 2;
+        let (rise, fall) = self.time.split_at_mut(half);
+        for ((t, s), w) in rise.iter_mut().zip(samples).zip(&self.window) {
+            *t = s * w;
+        }
+        let window = self.window.iter().rev();
+        for ((t, s), w) in fall.iter_mut().zip(&samples[half..]).zip(window) {
             *t = s * w;
         }
         let done =

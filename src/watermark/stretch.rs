@@ -40,31 +40,41 @@ const LATEST_BEGINNING: f64 = 0.5 * (WINDOW + SLOT - FRAME);
 
 /// The latest slots.
 pub struct RecentSlots {
-    slots: Vec<RecentSlot>,
+    /// When each was, how it sounded, and the step of its chips.
+    slots: Vec<(f64, Sounding, f32)>,
+    kept: Kept,
     /// Slots since the start.
     taken: usize,
-    chips: [f32; CHIPS],
     scores: [[f32; SLOTS]; PLACES],
     change: ChangePoint,
 }
 
-/// What is kept of a slot.
-pub struct RecentSlot {
+/// What is kept of slots, one behind the other: their sums, from which their chips at any speed follow; or their chips, in
+/// steps, if only one speed is searched.
+enum Kept {
+    Sums(Vec<Complex<f32>>),
+    Chips(Vec<[i8; CHIPS]>),
+}
+
+/// One of the latest slots.
+pub struct RecentSlot<'a> {
     /// Its middle.
     pub seconds: f64,
     pub sounding: Sounding,
-    /// Its sums, from which its chips at any speed follow; or its chips, in steps, if only one speed is searched.
-    sums: Vec<Complex<f32>>,
-    chips: Vec<i8>,
+    kept: &'a Kept,
+    at: usize,
     step: f32,
 }
 
-impl RecentSlot {
+impl RecentSlot<'_> {
     /// Writes its chips at the speed of `map`, which is one of those that are searched.
     pub fn chips(&self, map: &SpeedMap, chips: &mut [f32; CHIPS]) {
-        match self.chips.first_chunk() {
-            Some(kept) => *chips = kept.map(|chip| chip as f32 * self.step),
-            None => map.chips(&self.sums, chips),
+        match self.kept {
+            Kept::Chips(kept) => *chips = kept[self.at].map(|chip| chip as f32 * self.step),
+            Kept::Sums(sums) => {
+                let count = sums.len() / SLOTS;
+                map.chips(&sums[self.at * count..][..count], chips);
+            }
         }
     }
 }
@@ -83,18 +93,13 @@ pub struct Beginning {
 impl RecentSlots {
     /// Room for slots of `sums` sums, of which the chips are asked for at `speeds` speeds.
     pub fn new(sums: usize, speeds: usize) -> Self {
-        let (sums, chips) = if speeds == 1 { (0, CHIPS) } else { (sums, 0) };
-        let slot = || RecentSlot {
-            seconds: 0.0,
-            sounding: Sounding::MIDDLE,
-            sums: vec![Complex::ZERO; sums],
-            chips: vec![0; chips],
-            step: 0.0,
-        };
         RecentSlots {
-            slots: (0..SLOTS).map(|_| slot()).collect(),
+            slots: vec![(0.0, Sounding::MIDDLE, 0.0); SLOTS],
+            kept: match speeds {
+                1 => Kept::Chips(vec![[0; CHIPS]; SLOTS]),
+                _ => Kept::Sums(vec![Complex::ZERO; SLOTS * sums]),
+            },
             taken: 0,
-            chips: [0.0; CHIPS],
             scores: [[0.0; SLOTS]; PLACES],
             change: ChangePoint::new(SLOTS),
         }
@@ -105,24 +110,30 @@ impl RecentSlots {
         self.taken = 0;
     }
 
-    /// Adds a slot; `maps` are those of the speeds that are searched.
-    pub fn push(
-        &mut self,
-        seconds: f64,
-        sounding: Sounding,
-        sums: &[Complex<f32>],
-        maps: &[SpeedMap],
-    ) {
-        let slot = &mut self.slots[self.taken % SLOTS];
-        (slot.seconds, slot.sounding) = (seconds, sounding);
-        match maps {
-            [only] => {
-                only.chips(sums, &mut self.chips);
-                slot.step = to_bytes(&self.chips, &mut slot.chips);
+    /// Adds a slot: its sums, or with one speed its chips, and it is the other that need not be given.
+    pub fn push(&mut self, seconds: f64, sounding: Sounding, sums: &[Complex<f32>], only: &[f32]) {
+        let at = self.taken % SLOTS;
+        let step = match &mut self.kept {
+            Kept::Chips(chips) => to_bytes(only, &mut chips[at]),
+            Kept::Sums(all) => {
+                all[at * sums.len()..][..sums.len()].copy_from_slice(sums);
+                0.0
             }
-            _ => slot.sums.copy_from_slice(sums),
-        }
+        };
+        self.slots[at] = (seconds, sounding, step);
         self.taken += 1;
+    }
+
+    fn slot(&self, number: usize) -> RecentSlot<'_> {
+        let at = number % SLOTS;
+        let (seconds, sounding, step) = self.slots[at];
+        RecentSlot {
+            seconds,
+            sounding,
+            kept: &self.kept,
+            at,
+            step,
+        }
     }
 
     fn len(&self) -> usize {
@@ -130,9 +141,9 @@ impl RecentSlots {
     }
 
     /// The slots from `seconds` on, the oldest first.
-    pub fn since(&self, seconds: f64) -> impl Iterator<Item = &RecentSlot> {
+    pub fn since(&self, seconds: f64) -> impl Iterator<Item = RecentSlot<'_>> {
         (self.taken - self.len()..self.taken)
-            .map(|slot| &self.slots[slot % SLOTS])
+            .map(|number| self.slot(number))
             .filter(move |slot| slot.seconds >= seconds)
     }
 
@@ -145,16 +156,17 @@ impl RecentSlots {
     ) -> Beginning {
         let len = self.len();
         for i in 0..len {
-            let at = (self.taken - len + i) % SLOTS;
-            self.slots[at].chips(map, &mut self.chips);
-            let norm = norm(&self.chips);
+            let slot = self.slot(self.taken - len + i);
+            let (seconds, mut chips) = (slot.seconds, [0.0; CHIPS]);
+            slot.chips(map, &mut chips);
+            let norm = norm(&chips);
             for (place, scores) in self.scores.iter_mut().enumerate() {
-                let signs = signs(self.slots[at].seconds, place as i64 - REACH);
-                scores[i] = dot(&self.chips, &signs) / norm;
+                let signs = signs(seconds, place as i64 - REACH);
+                scores[i] = dot(&chips, &signs) / norm;
             }
         }
         let oldest = self.taken - len;
-        let middle = |i: usize| self.slots[(oldest + i) % SLOTS].seconds;
+        let middle = |i: usize| self.slots[(oldest + i) % SLOTS].0;
         let first = middle(0) - FIRST_SLOT;
         let last = middle(len - 1) - LATEST_BEGINNING;
         let mut best = (f32::NEG_INFINITY, 0.0, 0);
@@ -333,18 +345,21 @@ mod tests {
         let sums: Vec<_> = (0..bins)
             .map(|bin| Complex::new((bin as f32).sin(), 0.5))
             .collect();
-        let chips = |speeds: usize, maps: &[SpeedMap]| {
-            let mut recent = RecentSlots::new(bins, speeds);
-            recent.push(1.0, Sounding::MIDDLE, &sums, maps);
+        let chips = |recent: RecentSlots| {
             let mut chips = [0.0; CHIPS];
             let slots = recent.since(0.0);
             slots.for_each(|slot| slot.chips(map, &mut chips));
             chips
         };
-        let one = chips(1, &maps);
+        let (mut of_one, mut of_several) = (RecentSlots::new(bins, 1), RecentSlots::new(bins, 2));
+        let mut exact = [0.0; CHIPS];
+        map.chips(&sums, &mut exact);
+        of_one.push(1.0, Sounding::MIDDLE, &[], &exact);
+        of_several.push(1.0, Sounding::MIDDLE, &sums, &[]);
+        let (one, several) = (chips(of_one), chips(of_several));
         let largest = one.iter().fold(0.0f32, |most, chip| most.max(chip.abs()));
         assert!(largest > 0.0);
-        for (one, exact) in one.iter().zip(chips(2, &[])) {
+        for (one, exact) in one.iter().zip(several) {
             assert!((one - exact).abs() < largest / 250.0, "{one} for {exact}");
         }
     }
