@@ -27,6 +27,8 @@ pub const FRAME: f64 = DELAY / FRAMES_PER_DELAY as f64;
 /// Weights are made anew for one frame of so many: usually, and while every second frame is left out.
 const WEIGHED: u64 = 2;
 const WEIGHED_COARSELY: u64 = 4;
+/// Slots after one of stretched audio in which more of it is expected: 2 s.
+const STRETCHED: u64 = 50;
 /// What has piled up while the weighting learned is worked off at so many times the speed of the audio, not at once: at
 /// the widest search that would hold up a live stream for half a second.
 const PACE: u64 = 4;
@@ -120,6 +122,8 @@ pub struct Correlator {
     /// Pieces that it has heard.
     pieces: u64,
     lags: LagFinder,
+    /// Slots to come in which they are looked for, however strong the mark is.
+    stretched: u64,
     weighted: Vec<Complex<f32>>,
     /// Weighted spectra of the latest delay, frame `k` at `k % FRAMES_PER_DELAY`.
     history: Vec<KeptFrame>,
@@ -175,6 +179,7 @@ impl Correlator {
                 DELAY - delay as f64 / rate,
                 deviation,
             ),
+            stretched: 0,
             weighted: vec![Complex::ZERO; bins.len()],
             history: vec![KeptFrame::new(bins.len()); FRAMES_PER_DELAY as usize],
             sums: vec![Complex::ZERO; bins.len()],
@@ -204,6 +209,7 @@ impl Correlator {
         (self.next_frame, self.in_slot, self.pieces) = (0, 0, 0);
         self.heard.fill(false);
         (self.coarse, self.coarse_next) = (false, false);
+        self.stretched = 0;
         (self.learned, self.finished) = (false, false);
         self.received.extend(self.padding());
     }
@@ -376,7 +382,13 @@ impl Correlator {
         let middle = start + self.size as f64 / 2.0 - self.padding() as f64;
         let first = self.start((self.next_frame - 1) / FRAMES_PER_SLOT * FRAMES_PER_SLOT);
         let (loudness, frames) = std::mem::take(&mut self.loudness);
-        self.lags.straighten(&mut self.sums);
+        // A mark that is strong without it needs no straightening, and that takes a tenth of all the work then.
+        if !self.coarse || self.stretched > 0 {
+            self.stretched = match self.lags.straighten(&mut self.sums) {
+                true => STRETCHED,
+                false => self.stretched.saturating_sub(1),
+            };
+        }
         slot(Slot {
             middle: middle * self.decimator.factor() as f64,
             loudness: loudness / frames.max(1.0),

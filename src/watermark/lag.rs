@@ -82,11 +82,13 @@ impl LagFinder {
         }
     }
 
-    /// Turns the sums of a slot to the usual lag if they clearly have another, that is not searched.
-    pub fn straighten(&mut self, sums: &mut [Complex<f32>]) {
-        if let Some(beyond) = self.find(sums) {
+    /// Turns the sums of a slot to the usual lag if they clearly have another, that is not searched. Returns whether.
+    pub fn straighten(&mut self, sums: &mut [Complex<f32>]) -> bool {
+        let found = self.find(sums);
+        if let Some(beyond) = found {
             self.turn(sums, beyond);
         }
+        found.is_some()
     }
 
     /// Seconds by which the lag is longer than the usual one, if it clearly is another than those that are searched.

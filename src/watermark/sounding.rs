@@ -7,6 +7,7 @@
 
 use super::correlation::{FRAME, FRAMES_PER_DELAY, FRAMES_PER_SLOT};
 use super::format::WINDOW;
+use super::windows::FADED;
 use std::f64::consts::PI;
 
 /// Pieces of a frame, which is as long as 12.8 of them, and of a slot.
@@ -83,6 +84,9 @@ impl Envelope {
         for (mean, product) in self.mean.iter_mut().zip(products) {
             *mean += (product - *mean) / self.seen;
         }
+        if self.mean[0] < FADED {
+            self.mean = [0.0; ORDER + 1];
+        }
         let [whole, one, two] = predicted(self.mean);
         let left = whole * products[0] + one * products[1] + two * products[2];
         self.levels[piece as usize % KEPT] = left.max(LEAST * products[0]).sqrt();
@@ -135,11 +139,13 @@ fn products(samples: &[f32]) -> [f32; ORDER + 1] {
 
 /// What the sums of products are multiplied with to make the power that prediction by the mean ones leaves.
 fn predicted([mean, one, two]: [f32; ORDER + 1]) -> [f32; ORDER + 1] {
-    // A little noise, against numbers that are too close.
-    let mean = 1.001 * mean + 1e-12;
-    let determinant = mean * mean - one * one;
-    let a = one * (mean - two) / determinant;
-    let b = (mean * two - one * one) / determinant;
+    // A little noise, against numbers that are too close. As shares of the power, because squares of powers may be so
+    // small that processors are slow with them.
+    let power = 1.001 * mean + 1e-12;
+    let (one, two) = (one / power, two / power);
+    let determinant = 1.0 - one * one;
+    let a = one * (1.0 - two) / determinant;
+    let b = (two - one * one) / determinant;
     [1.0 + a * a + b * b, 2.0 * (a * b - a), -2.0 * b]
 }
 

@@ -100,6 +100,8 @@ pub struct Timing {
     /// The latest slot: its middle, and the position that is expected there, in seconds.
     seconds: f64,
     expected: f64,
+    /// What is to be added to that, as of the slots so far.
+    shift: f64,
     /// The middle of the slot that was taken last, the first of the rows around it, and its chips divided by their norm.
     taken: f64,
     row: i64,
@@ -123,6 +125,7 @@ impl Timing {
             strength: (0.0, 0.0),
             seconds: 0.0,
             expected: 0.0,
+            shift: 0.0,
             taken: f64::NEG_INFINITY,
             row: 0,
             chips: [0.0; CHIPS],
@@ -131,7 +134,7 @@ impl Timing {
 
     /// Starts anew: at `seconds` the position is about `position`.
     pub fn restart(&mut self, seconds: f64, position: f64) {
-        (self.seconds, self.expected) = (seconds, position);
+        (self.seconds, self.expected, self.shift) = (seconds, position, 0.0);
         (self.taken, self.heard) = (f64::NEG_INFINITY, 0.0);
         self.strength = (0.0, 0.0);
         self.chips = [0.0; CHIPS];
@@ -200,7 +203,7 @@ impl Timing {
 
     /// Adds the slot before the latest, now that both of its neighbours are known.
     fn add(&mut self, stays: f32) {
-        let at = (self.shift() / STEP).round() as isize + REACH as isize;
+        let at = (self.shift / STEP).round() as isize + REACH as isize;
         let at = at.clamp(0, SHIFTS as isize - 1) as usize;
         let [before, here, after] = &self.rooms[0].fits[0].latest;
         let total = &mut self.strength;
@@ -219,6 +222,7 @@ impl Timing {
             let here = fit.latest[1];
             fit.all.add(&here, strength);
         }
+        self.shift = self.best();
     }
 
     /// Adds the latest slot without waiting for the next.
@@ -237,11 +241,11 @@ impl Timing {
 
     /// Position at the latest slot.
     pub fn position(&self) -> f64 {
-        self.expected + self.shift()
+        self.expected + self.shift
     }
 
-    /// What is to be added to the position that is expected.
-    fn shift(&self) -> f64 {
+    /// The shift that fits best, in the kind of room and for the kind of mark that do.
+    fn best(&self) -> f64 {
         let early = (-self.heard / EARLY_FOR).exp();
         let [(both, fit), (one, fit_of_one)] = [0, 1].map(|mark| {
             let [dry, room] = [0, 1].map(|room| self.rooms[room].fits[mark].all.best());
@@ -258,10 +262,11 @@ impl Timing {
 
     /// Keeps the best shift in the middle.
     fn centre(&mut self) {
-        let steps = (self.shift() / STEP) as isize;
+        let steps = (self.shift / STEP) as isize;
         if steps.abs() >= 2 {
             self.expected += steps as f64 * STEP;
             self.fits().for_each(|fit| fit.move_by(steps));
+            self.shift = self.best();
         }
     }
 }
@@ -432,8 +437,15 @@ impl Room {
 
     /// How much of a slot is behind a change of signs `since` seconds before its first piece, for each shift.
     fn behind(&self, since: f64, sounding: &Sounding) -> [f32; SHIFTS] {
-        let moments: [f32; MOMENTS] =
-            std::array::from_fn(|i| self.changed(since + (i as f64 - REACH as f64) * STEP));
+        let moment = |i: usize| self.changed(since + (i as f64 - REACH as f64) * STEP);
+        // Most edges are beyond the slot, on one side or on the other.
+        if moment(MOMENTS - 1) == 0.0 {
+            return [0.0; SHIFTS];
+        }
+        if moment(0) == 1.0 {
+            return [1.0; SHIFTS];
+        }
+        let moments: [f32; MOMENTS] = std::array::from_fn(moment);
         std::array::from_fn(|shift| {
             let pieces = sounding.shares.iter().zip(&moments[shift..]);
             pieces.map(|(share, changed)| share * changed).sum()
