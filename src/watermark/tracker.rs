@@ -58,6 +58,9 @@ pub struct Tracker {
     /// Chips of the latest slot at one speed, those that count.
     chips: [f32; CHIPS],
     reader: Reader,
+    /// A row of the key that the latest slot is compared with, and what its chips are expected to be: most hypotheses have the
+    /// same.
+    expected: (Option<u64>, [f32; CHIPS]),
     /// The row under way of the best: its chips, all of them, and its number in the key.
     row: Option<(u64, [f32; CHIPS])>,
 }
@@ -109,6 +112,7 @@ impl Tracker {
             timing: Timing::new(),
             chips: [0.0; CHIPS],
             reader: Reader::new(key),
+            expected: (None, [0.0; CHIPS]),
             row: None,
         }
     }
@@ -214,6 +218,7 @@ impl Tracker {
     pub fn push(&mut self, heard: &mut Heard, clock: LocalClock) -> Tracked {
         let seconds = heard.now;
         let mut ended = None;
+        self.expected.0 = None;
         self.timing.advance(seconds, self.playing(&heard.maps));
         for lane in 0..self.lanes.len() {
             // Lanes of one speed stand together, so their chips are made once.
@@ -282,9 +287,12 @@ impl Tracker {
         } = &mut self.lanes[lane];
         let (local, row) = rows_at(clock, self.row_clock, seconds, maps[*speed].speed, *place);
         let row_score = evidence.enter_row(local);
-        let mut signs = [0.0; CHIPS];
-        self.signs.row(row, &mut signs);
-        self.reader.expect(row, &mut signs);
+        if self.expected.0 != Some(row) {
+            self.expected.0 = Some(row);
+            self.signs.row(row, &mut self.expected.1);
+            self.reader.expect(row, &mut self.expected.1);
+        }
+        let signs = self.expected.1;
         let product = self.chips.iter().zip(signs).map(|(b, s)| b * s).sum();
         evidence.add(&self.chips, product);
         if lane == CENTRE {
