@@ -290,7 +290,6 @@ impl<L: Lanes> WithSimd for Pass<'_, L> {
                 chips[place(chip)].as_mut()[lane] = *value;
             }
         }
-        totals.fill(L::zeroed());
         let chips = chips.as_chunks::<GROUP>().0.chunks(GROUPS_AT_ONCE);
         for (batch, (chips, patterns)) in chips.zip(patterns.chunks_exact(*rows)).enumerate() {
             if batch == HALF {
@@ -300,7 +299,10 @@ impl<L: Lanes> WithSimd for Pass<'_, L> {
                 fill(L::each(sums), chips);
             }
             for (total, patterns) in totals.iter_mut().zip(patterns) {
-                let mut sum = *total;
+                let mut sum = match batch {
+                    0 => L::zeroed(),
+                    _ => *total,
+                };
                 for (sums, pattern) in sums.iter().zip(patterns) {
                     add(&mut sum, L::look_up(sums, *pattern));
                 }

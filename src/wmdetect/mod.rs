@@ -59,7 +59,7 @@
 //! | `key-index` | guint | which of `keys` the message is about, the first one being 0; left out with `key` and `key-file` |
 //! | `log10-p` | double | log10 of the false alarms to be expected at most in an hour of unmarked audio if such a score were enough, all attempts counted; 0 for one or more. In `present` and `lost`, which follow a mark that was found, only a scale for the score |
 //! | `window` | guint64 | ns of evidence behind the score |
-//! | `speed` | double | playing speed, 1.0 being that of `wmembed` |
+//! | `speed` | double | playing speed, of those that are searched, 1.0 being that of `wmembed`; programme that was stretched in time has one near 1.0 |
 //! | `watermark-time` | guint64 | ns, position of the evidence's start in the marked programme, modulo 204.8 s (163.84 s with `carrier=noise`) |
 //! | `broadcast-time` | guint64 | ns of Unix time, the evidence's start by the clock of `wmembed`; with `row-clock=utc` only |
 //! | `timestamp` | guint64 | ns, buffer timestamp of the START of the evidence. `found`: where the mark begins. `present`: 2 s ago. `lost`: where the marked stretch began |

@@ -157,7 +157,7 @@ fn the_time_of_day_comes_back() {
 }
 
 #[test]
-fn a_playing_speed_that_is_off_is_found_when_asked() {
+fn a_playing_speed_that_is_off_is_told_when_asked() {
     let place = Place::new();
     place.bring("music.flac", "in.flac");
     assert_eq!(place.with_key("embed in.flac out.wav").code, 0);
@@ -170,7 +170,7 @@ fn a_playing_speed_that_is_off_is_found_when_asked() {
         fast.write_sample(sample.unwrap()).unwrap();
     }
     fast.finalize().unwrap();
-    assert_eq!(place.with_key("detect fast.wav").code, 1);
+    // Unasked, it may be found, too, but what its speed is nobody has looked for.
     let ran = place.with_key("detect --json fast.wav --max-speed-deviation 2");
     assert_eq!(ran.code, 0, "{ran:?}");
     let speed = ran.json()[0]["speed"].as_f64().unwrap();
