@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How many detectors a machine can carry: plays a recording through many of `wmdetect` at once, each with a live source
-//! of its own, in real time, and tells what that costs and whether all sources kept their pace.
+//! How many detectors a machine can carry: plays a recording through many of `wmdetect` at once, each with a live
+//! source of its own, in real time, and tells what that costs and whether all sources kept their pace.
 //!
 //! ```sh
 //! cargo run --release --example many_detectors -- --detectors 100 --seconds 60 programme.flac
 //! ```
 //!
 //! Each source gives 10 ms of 48 kHz stereo every 10 ms, as a sound card does, and begins at another place of the
-//! recording and 50 ms after the one before; with `--together` all begin at once. With `--marked` the recording has the mark, and the detectors follow it; otherwise
-//! they search. With `--keys` each listens for so many keys. Exit status: 0 if every source kept its pace, 1 if not, 2 after an error.
+//! recording and 50 ms after the one before; with `--together` all begin at once. With `--marked` the recording has the
+//! mark, and the detectors follow it; otherwise they search. With `--keys` each listens for so many keys. Exit status:
+//! 0 if every source kept its pace, 1 if not, 2 after an error.
 
 #[path = "common/decode.rs"]
 mod decode;

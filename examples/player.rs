@@ -6,11 +6,12 @@
 //! cargo run --release --example player station.key music.flac --audio-sink "fakesink sync=true"    # no sound card
 //! ```
 //!
-//! Keys: `m` mark on or off, space pause, arrows left and right 10 s back or ahead, `n` next, `q` quit. What `m` does is
-//! heard when the audio that is on its way has been played, about half a second later. Without a terminal it plays to the end.
+//! Keys: `m` mark on or off, space pause, arrows left and right 10 s back or ahead, `n` next, `q` quit. What `m` does
+//! is heard when the audio that is on its way has been played, about half a second later. Without a terminal it plays
+//! to the end.
 //!
-//! The line shows position, whether it is marked, and how well the mark would be found in a clean copy of the latest 2 s
-//! or so, and the score that a detector needs.
+//! The line shows position, whether it is marked, and how well the mark would be found in a clean copy of the latest 2
+//! s or so, and the score that a detector needs.
 
 use std::error::Error;
 use std::io::{IsTerminal, Write};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A radio station: plays files one after the other, over and over, or what comes in at the sound card, marks that, and sends it
-//! to an Icecast server as Ogg Vorbis. Where the server goes away the programme goes on, and is sent again when it is back.
+//! A radio station: plays files one after the other, over and over, or what comes in at the sound card, marks that, and
+//! sends it to an Icecast server as Ogg Vorbis. Where the server goes away the programme goes on, and is sent again
+//! when it is back.
 //!
 //! ```sh
 //! export ICECAST_PASSWORD=hackme    # or --password-file FILE
@@ -134,7 +135,8 @@ struct Input {
 }
 
 impl Input {
-    /// Takes audio that is on time. Its timestamps come from the count of frames, as those of files begin anew each time.
+    /// Takes audio that is on time. Its timestamps come from the count of frames, as those of files begin anew each
+    /// time.
     fn push(&mut self, buffer: &gst::BufferRef) {
         let at = |frames: u64| gst::ClockTime::from_nseconds(frames * 1_000_000_000 / RATE);
         let now = self.source.current_running_time().unwrap_or_default();

@@ -156,8 +156,8 @@ fn seconds(time: gst::ClockTime) -> f64 {
     time.nseconds() as f64 / 1e9
 }
 
-/// The line about a message of `wmdetect`, if it has one. The listener's pipeline has been running for `now`, and by the
-/// listener's own clock the programme is at `own`.
+/// The line about a message of `wmdetect`, if it has one. The listener's pipeline has been running for `now`, and by
+/// the listener's own clock the programme is at `own`.
 fn describe(message: &gst::StructureRef, now: f64, own: f64) -> Option<String> {
     if message.get::<&str>("state") == Ok("lost") {
         return Some("the mark is lost".into());

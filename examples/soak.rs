@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Pushes hours of programme through `wmembed ! wmdetect` as fast as the machine can, `make soak`.
 //!
-//! The programme is made of recordings in random order, from random places, at random levels, with pauses. What is told at the
-//! end: memory at the start, in the middle and at the end; every time that the mark was lost, and what was played there;
-//! whether timestamps are those of the count of frames. With `--unmarked` the same goes through without a mark, and
-//! nothing must be found.
+//! The programme is made of recordings in random order, from random places, at random levels, with pauses. What is told
+//! at the end: memory at the start, in the middle and at the end; every time that the mark was lost, and what was
+//! played there; whether timestamps are those of the count of frames. With `--unmarked` the same goes through without a
+//! mark, and nothing must be found.
 //!
 //! ```sh
 //! cargo run --release --example soak -- --hours 24 tests/data/music.flac tests/data/speech.flac
@@ -356,8 +356,8 @@ fn tell(
     for (i, lost) in reports.lost.iter().enumerate() {
         let (place, explained) = programme.about(*lost);
         unexplained += u64::from(!explained);
-        // Each loss follows what was found, so the next one to be found has the next number. It may begin a little earlier
-        // than the end of what was lost.
+        // Each loss follows what was found, so the next one to be found has the next number. It may begin a little
+        // earlier than the end of what was lost.
         let again = reports.found.get(i + 1);
         let again = again.map_or("not found again".to_owned(), |found| {
             let seconds = found.seconds_f64() - lost.seconds_f64();

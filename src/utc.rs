@@ -145,8 +145,8 @@ impl Unclipped {
         *lock(&self.0) = buffer.pts();
     }
 
-    /// How much is missing at the beginning of what is left of it. What a meta says about its first frame, it says about
-    /// the frame that was the first one.
+    /// How much is missing at the beginning of what is left of it. What a meta says about its first frame, it says
+    /// about the frame that was the first one.
     pub fn clipped(&self, buffer: &gst::BufferRef) -> gst::ClockTime {
         let before = *lock(&self.0);
         let both = buffer.pts().zip(before);
@@ -205,8 +205,8 @@ impl Mapping {
         }
     }
 
-    /// Playing begins, or goes on, while the system's clock shows `now`. What was prepared long before counts from now: a
-    /// programme that was cued ten minutes ago goes on air now.
+    /// Playing begins, or goes on, while the system's clock shows `now`. What was prepared long before counts from now:
+    /// a programme that was cued ten minutes ago goes on air now.
     fn play(&mut self, now: u64) {
         let cued = |at: u64| now.saturating_sub(at) > LONGEST_START.nseconds();
         if std::mem::take(&mut self.paused) || self.read_at.is_some_and(cued) {

@@ -176,8 +176,8 @@ fn to_measure_never_allocates() {
     }
 }
 
-/// Searching, found, tracking for longer than the longest window, lost, and searching again; with a payload that changes,
-/// or without.
+/// Searching, found, tracking for longer than the longest window, lost, and searching again; with a payload that
+/// changes, or without.
 fn assert_detector_never_allocates(config: &DetectorConfig, start: u64, payloads: bool) {
     let (rate, channels) = (config.sample_rate, config.channels);
     let music = recording("music.flac", rate, channels);

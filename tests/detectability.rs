@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `wmembed` tells how well the mark will be found: that is what `wmdetect` then finds, and where programme carries no mark, it
-//! says so.
+//! `wmembed` tells how well the mark will be found: that is what `wmdetect` then finds, and where programme carries no
+//! mark, it says so.
 
 mod common;
 

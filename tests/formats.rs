@@ -189,7 +189,8 @@ fn assert_marked_and_found(info: &AudioInfo, layout: Layout, music: &[f32]) {
     }
 }
 
-/// Each rate with each layout, the formats taking turns from `first_format` on, every other stream with its channels apart.
+/// Each rate with each layout, the formats taking turns from `first_format` on, every other stream with its channels
+/// apart.
 fn assert_rates(rates: &[u32], first_format: usize) {
     let layouts = [
         Layout::Mono,

@@ -80,8 +80,8 @@ fn unmarked_audio_is_not_dated() {
     assert_eq!(dates(&audio[..128_000], 0), []);
 }
 
-/// A clock that was never set shows 1970. The rows before that do not exist, and must not look like a mark: hum is in phase
-/// with itself 160 ms earlier in all chips.
+/// A clock that was never set shows 1970. The rows before that do not exist, and must not look like a mark: hum is in
+/// phase with itself 160 ms earlier in all chips.
 #[test]
 fn hum_is_no_mark_where_the_clock_shows_1970() {
     let hum: Vec<f32> = (0..20 * RATE)

@@ -235,7 +235,8 @@ fn a_segment_may_play_at_any_speed() {
     assert!(normal != bytes && double == normal && half == normal);
 }
 
-/// By the time of day, of which each buffer of 100 ms carries a meta, from 50 ms before the segment on or from its start.
+/// By the time of day, of which each buffer of 100 ms carries a meta, from 50 ms before the segment on or from its
+/// start.
 fn mark_from(start: gst::ClockTime) -> Vec<gst::Buffer> {
     let info = info(AudioFormat::S16le, 8_000, 1);
     let first = ms(1_250);

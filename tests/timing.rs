@@ -9,7 +9,8 @@ use gstwm::watermark::{Detection, DetectionState, DetectionState::*};
 /// Where the programme begins, in nanoseconds of stream time: at a multiple of whatever the mark is made of, and not.
 const POSITIONS: [u64; 4] = [0, 17_123_456_789, 33_777_777_777, 101_003_141_592];
 
-/// Seconds by which the reports of one state are ahead of the truth, with the moments at which they come, and what they say.
+/// Seconds by which the reports of one state are ahead of the truth, with the moments at which they come, and what they
+/// say.
 fn errors(
     rate: u32,
     state: DetectionState,
@@ -44,7 +45,8 @@ fn size_of_share(share: f64, errors: impl Iterator<Item = f64>) -> f64 {
 fn while_present_the_time_is_right_to_5_ms() {
     for rate in [16_000, 44_100] {
         let errors = errors(rate, Present, |audio| audio);
-        // The first reports have little to go by: measured on 85 recordings, 95 % of all are right to 4.8 ms, and 3.7 from 9 s on.
+        // The first reports have little to go by: measured on 85 recordings, 95 % of all are right to 4.8 ms, and 3.7
+        // from 9 s on.
         let late = errors.iter().filter(|(now, ..)| *now > 4.0);
         let late: Vec<f64> = late.map(|(_, error, _)| *error).collect();
         assert!(late.len() >= 30, "{}", late.len());

@@ -250,9 +250,9 @@ fn the_offset_is_added_to_whatever_tells_the_time() {
     assert!(date >= before - RIGHT && date <= unix_now() + RIGHT);
 }
 
-/// Half of the programme with timestamps from 4 s on, 1 s after capture; `meanwhile` something happens, which may
-/// give what was marked so far; then the other half from `pts` on, when the pipeline's clock shows `clock`. Returns when
-/// the halves were broadcast.
+/// Half of the programme with timestamps from 4 s on, 1 s after capture; `meanwhile` something happens, which may give
+/// what was marked so far; then the other half from `pts` on, when the pipeline's clock shows `clock`. Returns when the
+/// halves were broadcast.
 fn halves(
     meanwhile: impl FnOnce(&mut Embed) -> Vec<gst::Buffer>,
     clock: gst::ClockTime,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Known answers of wire format 1. The expected bytes were made in Python, with its packages `blake3` and `argon2`, and the
-//! codeword with the generator matrix of CCSDS 231.1-O-1; if one of these tests fails, audio that was marked before is no longer found.
+//! Known answers of wire format 1. The expected bytes were made in Python, with its packages `blake3` and `argon2`, and
+//! the codeword with the generator matrix of CCSDS 231.1-O-1; if one of these tests fails, audio that was marked before
+//! is no longer found.
 
 mod common;
 
@@ -197,8 +198,8 @@ const PAYLOAD: Payload = Payload([0x00, 0xc0, 0xff, 0xee]);
 /// Payload, tag, and the parity bits of the code.
 const CODEWORD: &str = "00c0ffee554d845f23250cd44002991d";
 
-/// Places of the coded bits in the first row of a message, and the BLAKE3 hash of those in all eight rows. The second message
-/// is the last one with `row-clock=stream`, the third comes up with the clock of the year 2025.
+/// Places of the coded bits in the first row of a message, and the BLAKE3 hash of those in all eight rows. The second
+/// message is the last one with `row-clock=stream`, the third comes up with the clock of the year 2025.
 const PLACES: [(u64, &str, &str); 3] = [
     (
         0,
@@ -243,8 +244,8 @@ fn the_message_of_a_payload() {
     assert_eq!(hex(&bytes_of(&codeword)), CODEWORD);
 }
 
-/// The parity checks of TC(128, 64), in blocks of 16 x 16: sums of identity matrices that are rotated to the right by so
-/// much. As in CCSDS 231.1-O-1, and in no way from the encoder.
+/// The parity checks of TC(128, 64), in blocks of 16 x 16: sums of identity matrices that are rotated to the right by
+/// so much. As in CCSDS 231.1-O-1, and in no way from the encoder.
 const PARITY_CHECKS: [[&[usize]; 8]; 4] = [
     [&[0, 7], &[2], &[14], &[6], &[], &[0], &[13], &[0]],
     [&[6], &[0, 15], &[0], &[1], &[0], &[], &[0], &[7]],

@@ -8,8 +8,8 @@ use std::time::Duration;
 /// Seconds of audio in a pipeline.
 const SECONDS: usize = 5;
 
-/// Throughput is seconds of audio: 300 elem/s are 300 times real time. Each pipeline is made anew, which does not count,
-/// but that the elements read their key and set up their tables does.
+/// Throughput is seconds of audio: 300 elem/s are 300 times real time. Each pipeline is made anew, which does not
+/// count, but that the elements read their key and set up their tables does.
 fn elements(criterion: &mut Criterion) {
     gst::init().expect("GStreamer");
     gstwm::plugin_register_static().expect("the plugin");

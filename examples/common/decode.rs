@@ -6,8 +6,8 @@ use std::error::Error;
 
 pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-/// Decodes a file, at a sample rate or at its own, sends it through `elements`, and gives what comes out to `take` piece by
-/// piece: interleaved samples, sample rate and channels.
+/// Decodes a file, at a sample rate or at its own, sends it through `elements`, and gives what comes out to `take`
+/// piece by piece: interleaved samples, sample rate and channels.
 pub fn listen(
     elements: &str,
     path: &str,

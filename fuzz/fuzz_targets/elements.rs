@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Both elements, with any buffers, events, queries, properties and states in any order: no panic, no critical warning, and
-//! what comes out is what the documentation says.
+//! Both elements, with any buffers, events, queries, properties and states in any order: no panic, no critical warning,
+//! and what comes out is what the documentation says.
 
 #![no_main]
 
@@ -22,8 +22,8 @@ fn init() {
     INIT.call_once(|| {
         let ready = gst::init().is_ok() && gstwm::plugin_register_static().is_ok();
         assert!(ready, "GStreamer does not start");
-        // A critical warning is a call that must not be made. The fuzzer ends at any panic. Except: any audio filter cuts buffers
-        // to the segment by their duration, and GStreamer complains where that is longer than the samples.
+        // A critical warning is a call that must not be made. The fuzzer ends at any panic. Except: any audio filter
+        // cuts buffers to the segment by their duration, and GStreamer complains where that is longer than the samples.
         gst::glib::log_set_default_handler(|domain, level, message| {
             let domain = domain.unwrap_or_default();
             let bad = matches!(level, LogLevel::Critical | LogLevel::Error)

@@ -107,8 +107,8 @@ fn check_file(contents: &[u8], stretch: bool) {
     }
 }
 
-/// Stretching a passphrase takes a while, so it is done for one text in 500. Which ones is nothing that the fuzzer learns,
-/// or it would try these all the time.
+/// Stretching a passphrase takes a while, so it is done for one text in 500. Which ones is nothing that the fuzzer
+/// learns, or it would try these all the time.
 fn is_stretched(text: &[u8]) -> bool {
     let sum = text.iter().fold(5_381u32, |sum, byte| {
         (sum ^ u32::from(*byte)).wrapping_mul(0x9e37_79b1)

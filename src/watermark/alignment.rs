@@ -72,8 +72,8 @@ impl Alignment {
         self.ended[self.newest] = slots.map(|slots| Ended { row, slots });
     }
 
-    /// Which windows are to be tested with the row that has just ended. The first turn of each is left to the end of the
-    /// stream, so that there are no more tests than rows over `ROWS_PER_TEST`.
+    /// Which windows are to be tested with the row that has just ended. The first turn of each is left to the end of
+    /// the stream, so that there are no more tests than rows over `ROWS_PER_TEST`.
     pub fn due(&self) -> [bool; WINDOWS] {
         ROWS_PER_TEST
             .map(|rows| rows == 1 || self.count.is_multiple_of(rows) && self.count >= 2 * rows)

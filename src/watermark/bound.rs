@@ -15,11 +15,11 @@
 //! The smaller of the two is used; beyond u = 1.3 that is the second. Drum loops, test tones and silence
 //! cannot break it, because nothing in it is tuned on audio.
 //!
-//! For every hypothesis the score is such a sum: the chips are weighted, correlated at one speed and added
-//! up over the slots of each row; the weight of a row is 1 or 0 in a window that is cut, a power of its age in one that
-//! fades; and the weights of the audio, the speed, the window and the end of a stream are given before a sign is looked at. What
-//! these weights depend on is the received audio. Rows that lie more than 204.8 s apart have the same
-//! signs with a row clock that repeats; the longest window has forgotten them by then (a factor of 1e-7).
+//! For every hypothesis the score is such a sum: the chips are weighted, correlated at one speed and added up over the
+//! slots of each row; the weight of a row is 1 or 0 in a window that is cut, a power of its age in one that fades; and
+//! the weights of the audio, the speed, the window and the end of a stream are given before a sign is looked at. What
+//! these weights depend on is the received audio. Rows that lie more than 204.8 s apart have the same signs with a row
+//! clock that repeats; the longest window has forgotten them by then (a factor of 1e-7).
 //!
 //! # From false alarms an hour to a threshold
 //!
@@ -39,12 +39,12 @@
 //! is shared by all other speeds: a wide speed search costs the usual case little.
 //!
 //! *Windows.* Each has a share of the permitted number, a tenth, the longest two, and a threshold that follows from that and
-//! from how often it is tested. What holds 25 s of evidence changes little in 1.6 s, so hardly anything is missed between two
-//! tests, and its threshold is 0.36 lower than if it were tested with each row and had a ninth.
+//! from how often it is tested. What holds 25 s of evidence changes little in 1.6 s, so hardly anything is missed
+//! between two tests, and its threshold is 0.36 lower than if it were tested with each row and had a ninth.
 //!
 //! *Pilots.* 90 % of the permitted number goes to marks without a payload, 10 % to those with one, of which only the even chips
-//! are known beforehand. Over these the score is such a sum like any other. What the odd chips say is read only where the
-//! mark has been found, and has a tag of its own that chance passes once in 2^32 attempts; it makes no `found`.
+//! are known beforehand. Over these the score is such a sum like any other. What the odd chips say is read only where
+//! the mark has been found, and has a tag of its own that chance passes once in 2^32 attempts; it makes no `found`.
 //!
 //! *Keys.* Each has signs of its own, and its hypotheses count like more rows of one key: the permitted number is that of
 //! all keys together.
@@ -65,10 +65,10 @@
 //! *Ends of streams.* When a stream ends, each of the five alignments is tested once more, with the row under way. These
 //! tests need no share of their own, as the beginning has left room for them. Slots begin one delay, 160 ms, after the
 //! stream. Of n slots, nothing is tested after the first nine, so there are at most n - 9 tests and five at the end, in
-//! n + 3 slots' time or more. With fewer than ten slots there are the five at the end alone, and none with fewer than three,
-//! of which the last begins 240 ms after the beginning: six slots' time. A window that is tested with every eighth row has its first
-//! turn at the end only, once there are eight rows: of r rows of an alignment at most r/8 are tested. So the promise is one for each hour of
-//! audio, whether that hour is one stream or ten thousand excerpts.
+//! n + 3 slots' time or more. With fewer than ten slots there are the five at the end alone, and none with fewer than
+//! three, of which the last begins 240 ms after the beginning: six slots' time. A window that is tested with every
+//! eighth row has its first turn at the end only, once there are eight rows: of r rows of an alignment at most r/8 are
+//! tested. So the promise is one for each hour of audio, whether that hour is one stream or ten thousand excerpts.
 //!
 //! *While a mark is followed* there is no search, or one that begins afresh: only fewer tests. What the tracker then
 //! reports is not part of the promise, which is about the calls "found".
@@ -76,8 +76,8 @@
 //! *Frames that are left out.* Every second frame is left out once the marks of all keys are followed with scores of 18 or
 //! more, and that depends on the key. In unmarked audio a hypothesis has such a score with a chance of 3e-72, and in an
 //! hour there are less than 1e16: all frames count there, and the proof stands as it is. Where a mark has just been
-//! followed, it does not cover the next 6 s to the letter. All frames are heard from the next slot after there is doubt,
-//! but for so long the weights depend on which were left out before, and on audio that was made with the key.
+//! followed, it does not cover the next 6 s to the letter. All frames are heard from the next slot after there is
+//! doubt, but for so long the weights depend on which were left out before, and on audio that was made with the key.
 //!
 //! The tests of neighbouring alignments, windows and speeds mostly rise and fall together, so what is measured
 //! lies well below what is promised: `make unmarked` counts it on recordings.

@@ -34,9 +34,9 @@ const POWER_MEMORY: f64 = 10.0;
 /// recordings (measured on 13 recordings of speech). What is dense is found everywhere, and shows the mark more: 4 dB
 /// less bring 0.03 in ViSQOL (measured on five recordings).
 ///
-/// In steady programme (see [`super::levels`]) the level falls faster and from a higher weight on: quiet tonal music, with
-/// a mean weight of 0.3 to 0.5, is what a telephone codec leaves least of, and ViSQOL hardly minds a dB more there.
-/// Single notes, sparser still, do not hide more, it finds.
+/// In steady programme (see [`super::levels`]) the level falls faster and from a higher weight on: quiet tonal music,
+/// with a mean weight of 0.3 to 0.5, is what a telephone codec leaves least of, and ViSQOL hardly minds a dB more
+/// there. Single notes, sparser still, do not hide more, it finds.
 const VARYING: Density = Density {
     medium: 0.3,
     slope: 0.5,

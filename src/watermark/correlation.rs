@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From received audio to chip correlations.
 //!
-//! Frames of 128 ms every 10 ms; each is compared with the one 160 ms earlier. Four comparisons make a
-//! slot of 40 ms, a fifth of a row. Where programme was stretched, a slot is turned to the usual lag (see [`super::lag`]).
-//! All this depends on the audio alone, with one exception: while a strong mark is followed, every second frame is left
-//! out. Unmarked audio has none, so the proof of [`super::bound`] is not touched.
+//! Frames of 128 ms every 10 ms; each is compared with the one 160 ms earlier. Four comparisons make a slot of 40 ms, a
+//! fifth of a row. Where programme was stretched, a slot is turned to the usual lag (see [`super::lag`]). All this
+//! depends on the audio alone, with one exception: while a strong mark is followed, every second frame is left out.
+//! Unmarked audio has none, so the proof of [`super::bound`] is not touched.
 
 use super::decimation::Decimator;
 use super::format::{CHIP_HIGH, CHIP_LOW, DELAY, WINDOW};
@@ -332,7 +332,8 @@ impl Correlator {
         self.in_slot += (k >= FRAMES_PER_DELAY) as u64;
     }
 
-    /// Lets the envelope have the pieces up to the last of frame `k`. The middle of the frame is where its sixth piece ends.
+    /// Lets the envelope have the pieces up to the last of frame `k`. The middle of the frame is where its sixth piece
+    /// ends.
     fn hear_pieces(&mut self, k: u64) {
         let of_frame = OF_FRAME as u64;
         let first = (self.size as u64 - self.start(of_frame)) / 2;
@@ -516,7 +517,8 @@ mod tests {
         }
     }
 
-    /// Slots come at the same times, and correlate as much, also where half of the frames have nothing to be compared with.
+    /// Slots come at the same times, and correlate as much, also where half of the frames have nothing to be compared
+    /// with.
     #[test]
     fn half_of_the_frames_say_nearly_the_same() {
         let (rate, block) = (16_000, 160);

@@ -2,14 +2,15 @@
 //! Fewer samples a second for the same band: all that the detector needs lies below 7 kHz, and what it does with the
 //! samples takes longer the more there are.
 //!
-//! A low-pass filter of linear phase, of which only every `n`th sample is made. Its delay is taken off, so that sample `k`
-//! stands for frame `k * n` of the audio.
+//! A low-pass filter of linear phase, of which only every `n`th sample is made. Its delay is taken off, so that sample
+//! `k` stands for frame `k * n` of the audio.
 
 use super::spectrum::Timeline;
 use pulp::{Arch, Simd, WithSimd};
 use std::f64::consts::PI;
 
-/// Least rate that is left, in hertz: twice the highest frequency at the widest speed search, and some room for the filter.
+/// Least rate that is left, in hertz: twice the highest frequency at the widest speed search, and some room for the
+/// filter.
 const LEAST_RATE: f64 = 14_500.0;
 
 /// Running decimation of one channel.

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! How well the mark will be found: the score that a detector reaches in 2 s of a clean copy.
 //!
-//! Nothing is predicted. The marked audio is correlated as the detector does, and since row and signs are known here, nothing
-//! has to be searched for: what is left are 25 transforms a second. They are four times as far apart as those of the detector,
-//! and a bin gets its weight by a formula where the detector asks a network that knows about rooms and codecs.
-//! On clean audio that is nearly the same.
+//! Nothing is predicted. The marked audio is correlated as the detector does, and since row and signs are known here,
+//! nothing has to be searched for: what is left are 25 transforms a second. They are four times as far apart as those
+//! of the detector, and a bin gets its weight by a formula where the detector asks a network that knows about rooms and
+//! codecs. On clean audio that is nearly the same.
 //!
 //! In programme that carries no mark the score is chance, with mean 0 and variance 1, as in unmarked audio.
 
@@ -197,8 +197,8 @@ impl Detectability {
         };
     }
 
-    /// Takes interleaved frames, as they are heard, and calls `report` once an interval. Samples that are not finite count
-    /// as 0.
+    /// Takes interleaved frames, as they are heard, and calls `report` once an interval. Samples that are not finite
+    /// count as 0.
     pub fn push(&mut self, input: &[f32], report: &mut dyn FnMut(&DetectabilityReport)) {
         debug_assert_eq!(input.len() % self.channels, 0);
         for piece in input.chunks(self.block * self.channels) {
@@ -212,7 +212,8 @@ impl Detectability {
         }
     }
 
-    /// Tells that no more audio follows: reports about what there is, if that is 2 s. [`Detectability::reset`] is to follow.
+    /// Tells that no more audio follows: reports about what there is, if that is 2 s. [`Detectability::reset`] is to
+    /// follow.
     pub fn finish(&mut self, report: &mut dyn FnMut(&DetectabilityReport)) {
         let Some(row) = self.row.take() else {
             return;
@@ -333,8 +334,8 @@ impl Row {
     }
 }
 
-/// Compresses the magnitudes of a spectrum, multiplies it with the one a delay earlier, and takes the place of that. This is a
-/// type, because a closure would not be compiled for each instruction set.
+/// Compresses the magnitudes of a spectrum, multiplies it with the one a delay earlier, and takes the place of that.
+/// This is a type, because a closure would not be compiled for each instruction set.
 struct Correlate<'a> {
     spectrum: &'a [Complex<f32>],
     earlier: &'a mut [Complex<f32>],

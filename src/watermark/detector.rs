@@ -283,8 +283,8 @@ impl Detector {
         }
     }
 
-    /// Latest score: of the latest 2 s of the mark while it is present, else the highest of all hypotheses. With several
-    /// keys the highest of them, of those that are present if any is.
+    /// Latest score: of the latest 2 s of the mark while it is present, else the highest of all hypotheses. With
+    /// several keys the highest of them, of those that are present if any is.
     pub fn score(&self) -> f64 {
         match &self.path {
             Path::Programme(path) => {

@@ -28,8 +28,8 @@ pub struct Downmix {
     turned: bool,
     block: usize,
     filled: usize,
-    /// Sums over the block so far: frame `i` of it is added to number `i` modulo [`APART`], so that they do not depend on
-    /// the pieces in which frames come.
+    /// Sums over the block so far: frame `i` of it is added to number `i` modulo [`APART`], so that they do not depend
+    /// on the pieces in which frames come.
     block_energy: Vec<[f32; APART]>,
     block_product: Vec<[f32; APART]>,
     block_sum: [f32; APART],

@@ -163,8 +163,8 @@ impl Embedder {
     }
 
     /// The latest change of the payload, unless it has been taken already: the input frame from which on the mark says
-    /// something else, counted since [`Embedder::reset`], and what it says. The start of the stream is one if the mark says
-    /// something there, unless it said the same before.
+    /// something else, counted since [`Embedder::reset`], and what it says. The start of the stream is one if the mark
+    /// says something there, unless it said the same before.
     pub fn take_payload_change(&mut self) -> Option<(u64, Option<Payload>)> {
         let (frame, change) = self.carrier.take_payload_change()?;
         Some((frame, change.payload))

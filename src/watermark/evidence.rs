@@ -5,11 +5,12 @@
 //! The rows of the programme advance together with those of the key, so a hypothesis is an offset
 //! between the two that stays the same: hypothesis `o` says that local row `r` is row `r + o` of the key.
 //!
-//! Only sums that fade are kept for each of them. They are read and written with every row, so what counts is how many of them
-//! the processor takes at once: they are whole numbers of 16 bits. Such a number is the score itself, in units of
-//! a 1024th: programme that grows louder makes the sums grow, not the scores.
+//! Only sums that fade are kept for each of them. They are read and written with every row, so what counts is how many
+//! of them the processor takes at once: they are whole numbers of 16 bits. Such a number is the score itself, in units
+//! of a 1024th: programme that grows louder makes the sums grow, not the scores.
 //!
-//! All products are rounded down, so a score is never above what it would be in exact numbers, and [`super::bound`] holds for it.
+//! All products are rounded down, so a score is never above what it would be in exact numbers, and [`super::bound`]
+//! holds for it.
 
 use super::rounding::whole;
 use super::windows::{FADED, LANES, SUMS, fading};
@@ -19,8 +20,8 @@ use pulp::{Arch, Simd, WithSimd};
 const UNITS: f32 = 1024.0;
 /// Beyond this it has half as many: where a recording is searched piece by piece, a strong mark is not found at once.
 const HIGH: i16 = i16::MAX / 2;
-/// What factors are multiplied with to be whole numbers: of the product of two numbers of 16 bits the upper 16 bits are kept,
-/// for which processors have an instruction.
+/// What factors are multiplied with to be whole numbers: of the product of two numbers of 16 bits the upper 16 bits are
+/// kept, for which processors have an instruction.
 const ONE: f32 = 65_536.0;
 
 /// For each hypothesis its value of a row, `row` by the local clock, from the values row by row of the key.

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! How the frames of the programme carrier lie against the rows.
 //!
-//! Frames come every 64 ms and rows every 200 ms, and a frame has the signs of the row that its middle is in. So signs change up
-//! to 28 ms before or after the edge of a row: eight distances, 8 ms apart, that come in turn. Which of them it is
-//! follows from the number of the row, because frames lie at the same places of the row clock whenever the programme
-//! begins. The detector makes use of that; behind eight rows it would not matter, for the distances add up to nothing.
+//! Frames come every 64 ms and rows every 200 ms, and a frame has the signs of the row that its middle is in. So signs
+//! change up to 28 ms before or after the edge of a row: eight distances, 8 ms apart, that come in turn. Which of them
+//! it is follows from the number of the row, because frames lie at the same places of the row clock whenever the
+//! programme begins. The detector makes use of that; behind eight rows it would not matter, for the distances add up to
+//! nothing.
 
 use super::format::{DELAY, ROW_NANOSECONDS};
 
@@ -12,13 +13,13 @@ use super::format::{DELAY, ROW_NANOSECONDS};
 const HOP: u64 = (2.0 * DELAY * 1e9) as u64 / 5;
 /// Milliseconds of silence that [`silence_ahead`] asks for at most.
 pub const MOST_AHEAD: usize = HOP.div_ceil(1_000_000) as usize;
-/// Time by which the middles of frames are ahead of multiples of [`HOP`] of the row clock, in nanoseconds: half of what the
-/// hop and the row have in common, so that the distances lie evenly around 0.
+/// Time by which the middles of frames are ahead of multiples of [`HOP`] of the row clock, in nanoseconds: half of what
+/// the hop and the row have in common, so that the distances lie evenly around 0.
 const AHEAD: u64 = 4_000_000;
 const _: () = assert!(ROW_NANOSECONDS.is_multiple_of(2 * AHEAD) && HOP.is_multiple_of(2 * AHEAD));
 
-/// Frames of silence to put before the programme, so that the frames lie at these places: without, the middle of the first
-/// frame would be at `middle` nanoseconds of the row clock.
+/// Frames of silence to put before the programme, so that the frames lie at these places: without, the middle of the
+/// first frame would be at `middle` nanoseconds of the row clock.
 pub fn silence_ahead(middle: u64, rate: u64) -> u64 {
     let late = (middle % HOP + AHEAD) % HOP;
     late * rate / 1_000_000_000

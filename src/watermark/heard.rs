@@ -105,8 +105,8 @@ impl Heard {
         (&self.chips, &self.maps)
     }
 
-    /// Adds the latest slot to the rows, unless it has been. Where slots have been left out because nobody searched, they
-    /// begin anew.
+    /// Adds the latest slot to the rows, unless it has been. Where slots have been left out because nobody searched,
+    /// they begin anew.
     pub fn make_rows(&mut self) {
         if self.in_rows == self.slots {
             return;

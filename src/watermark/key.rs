@@ -137,9 +137,9 @@ impl Key {
     }
 }
 
-/// Overwrites what work with a key has left on the stack, further down than the caller stands. It would not stay there: a
-/// value that is made in the same place later and moved to the heap takes along what it does not write itself, such as
-/// the room of what an `Option` may hold one day, and that is not wiped when it is dropped.
+/// Overwrites what work with a key has left on the stack, further down than the caller stands. It would not stay there:
+/// a value that is made in the same place later and moved to the heap takes along what it does not write itself, such
+/// as the room of what an `Option` may hold one day, and that is not wiped when it is dropped.
 #[inline(never)]
 pub(super) fn wipe_stack() {
     let mut below = [0u8; 32 << 10];

@@ -2,18 +2,19 @@
 //! The lag of each slot, where programme was stretched in time but not in pitch.
 //!
 //! Time stretching by overlap-add leaves pieces of some 80 ms as they are and moves them against each other, by as many
-//! milliseconds as fit the waveform. So the mark is all there, but what correlated 160 ms earlier now does so 151 or 167
-//! ms earlier, and that is another lag with every splice: no speed fits.
+//! milliseconds as fit the waveform. So the mark is all there, but what correlated 160 ms earlier now does so 151 or
+//! 167 ms earlier, and that is another lag with every splice: no speed fits.
 //!
-//! The lag is told by the audio, without the signs. At the right one the sum of each chip is real, positive or negative; its square
-//! is positive in either case. At a lag that is off by d, the phase of the squares turns by 4 pi f d over frequency. So
-//! the transform of the squares has a peak at the lag, which needs no key: [`super::bound`] holds for the chips as they are
-//! after that, and there is nothing more to be counted than without.
+//! The lag is told by the audio, without the signs. At the right one the sum of each chip is real, positive or
+//! negative; its square is positive in either case. At a lag that is off by d, the phase of the squares turns by 4 pi f
+//! d over frequency. So the transform of the squares has a peak at the lag, which needs no key: [`super::bound`] holds
+//! for the chips as they are after that, and there is nothing more to be counted than without.
 //!
 //! A slot is turned to the usual lag only if the peak is far above chance and above what there is at the lags that are
-//! searched anyway. Of programme that was not stretched that is so for few slots in a thousand, where the programme repeats
-//! itself. Measured on 284 excerpts of 2 s of 63 recordings, without this and with it: faster or slower by 4 % (SoX `tempo`)
-//! the mark was found in 83 % and in 98 %, at mean scores of 13.5 and 19.3; faster by 1 % in 98.2 % and 98.9 %, at 24.7 and
+//! searched anyway. Of programme that was not stretched that is so for few slots in a thousand, where the programme
+//! repeats itself. Measured on 284 excerpts of 2 s of 63 recordings, without this and with it: faster or slower by 4 %
+//! (SoX `tempo`) the mark was found in 83 % and in 98 %, at mean scores of 13.5 and 19.3; faster by 1 % in 98.2 % and
+//! 98.9 %, at 24.7 and
 //! 26.8. In rooms, in noise and behind GSM scores are the same to 0.01, and on clean audio to 0.02.
 
 use super::format::DELAY;
@@ -30,9 +31,9 @@ use std::sync::Arc;
 const FARTHEST: f64 = 0.015;
 /// Lags this near to one that is searched count as searched.
 const NEAR: f64 = 0.000_14;
-/// A peak is taken for a lag if its square, in units of the variance by chance, and twice the logarithm of how many times
-/// farther the farthest lag is come to this: 5.1 deviations at 15 ms, 4.6 at 1.5 ms. Little stretching is commoner than much, and
-/// by chance there are as many peaks at all lags.
+/// A peak is taken for a lag if its square, in units of the variance by chance, and twice the logarithm of how many
+/// times farther the farthest lag is come to this: 5.1 deviations at 15 ms, 4.6 at 1.5 ms. Little stretching is
+/// commoner than much, and by chance there are as many peaks at all lags.
 const LEAST_ODDS: f32 = 26.0;
 /// So much higher it must be than at the lags that are searched.
 const LEAST_RATIO: f32 = 1.5;
@@ -60,8 +61,8 @@ pub struct LagFinder {
 }
 
 impl LagFinder {
-    /// For sums of `bins` that are `spacing` hertz apart. The usual lag is `usual` seconds longer than that of the frames
-    /// compared, and speeds up to `deviation` (a ratio) are searched.
+    /// For sums of `bins` that are `spacing` hertz apart. The usual lag is `usual` seconds longer than that of the
+    /// frames compared, and speeds up to `deviation` (a ratio) are searched.
     pub fn new(bins: Range<usize>, spacing: f64, usual: f64, deviation: f64) -> Self {
         // Every second bin is looked at, and squares turn twice as fast. Lags are as far apart as those of speeds.
         let range = 0.25 / spacing;
@@ -158,9 +159,9 @@ impl LagFinder {
     }
 }
 
-/// Writes the squares of every second sum, from the second on, with the magnitude of the sum itself; returns the sum of their
-/// powers. Half of the neighbours on either side is added before: a chip has four bins. This is a type, because a closure
-/// would not be compiled for each instruction set.
+/// Writes the squares of every second sum, from the second on, with the magnitude of the sum itself; returns the sum of
+/// their powers. Half of the neighbours on either side is added before: a chip has four bins. This is a type, because a
+/// closure would not be compiled for each instruction set.
 struct Square<'a> {
     sums: &'a [Complex<f32>],
     squares: &'a mut [Complex<f32>],

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The watermark itself, free of any GStreamer type.
 //!
-//! Embedding runs format -> [`key`] -> modulation with the [`payload`] -> carrier and masking -> [`Embedder`]; detection
-//! runs correlation -> heard, and from there for each key search -> tracker with a reader of the [`payload`] -> judge ->
-//! [`Detector`]. Both are streaming: `new` checks the settings and allocates, `process` and `push` neither allocate nor panic, whatever the samples are and
-//! however they are cut into pieces.
+//! Embedding runs format -> [`key`] -> modulation with the [`payload`] -> carrier and masking -> [`Embedder`];
+//! detection runs correlation -> heard, and from there for each key search -> tracker with a reader of the [`payload`]
+//! -> judge -> [`Detector`]. Both are streaming: `new` checks the settings and allocates, `process` and `push` neither
+//! allocate nor panic, whatever the samples are and however they are cut into pieces.
 
 #![forbid(unsafe_code)]
 

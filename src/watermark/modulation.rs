@@ -58,8 +58,8 @@ impl Modulation {
         }
     }
 
-    /// Starts anew at `start` nanoseconds of the row clock: the next message need not follow any other. A change that has
-    /// not been taken comes again, at the start.
+    /// Starts anew at `start` nanoseconds of the row clock: the next message need not follow any other. A change that
+    /// has not been taken comes again, at the start.
     pub fn reset(&mut self, start: u64) {
         self.start = start;
         self.said = self.told;

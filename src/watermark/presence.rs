@@ -11,13 +11,13 @@
 //! one, that says little in any row, is given time; and a strong mark that drowns in noise becomes a weak
 //! mark, if what is left of it shows.
 //!
-//! A mark seldom becomes weaker while the programme is as loud as it was where the mark was seen: it is in soft passages
-//! that a room drowns it. Without that, two or three high scores of chance after the end look like a mark that has
-//! become very weak, and the loss is told 5 to 8 s late. Measured on the 20 programmes that this was chosen by, and on 22
-//! others that share some of the recordings: `lost` within 3 s of the end of a strong mark in 110 of 116 and 122 of
-//! 127 runs (before: 104 and 115), within 4 s in 116 and 123 (before: 111 and 120). Where the mark stays, as many runs as
-//! before lose it, 4 of 40 and 6 of 44 minutes in a room. That the programme sounds says little against a pause: what is
-//! loud in a room need not be the programme, and of speech three times as many runs lost the mark.
+//! A mark seldom becomes weaker while the programme is as loud as it was where the mark was seen: it is in soft
+//! passages that a room drowns it. Without that, two or three high scores of chance after the end look like a mark that
+//! has become very weak, and the loss is told 5 to 8 s late. Measured on the 20 programmes that this was chosen by, and
+//! on 22 others that share some of the recordings: `lost` within 3 s of the end of a strong mark in 110 of 116 and 122
+//! of 127 runs (before: 104 and 115), within 4 s in 116 and 123 (before: 111 and 120). Where the mark stays, as many
+//! runs as before lose it, 4 of 40 and 6 of 44 minutes in a room. That the programme sounds says little against a
+//! pause: what is loud in a room need not be the programme, and of speech three times as many runs lost the mark.
 
 /// Mean score of a row while the mark is active, for each strength.
 const STRENGTHS: [f64; LEVELS] = [0.35, 0.7, 1.4, 2.8, 5.6, 11.2];
@@ -36,8 +36,8 @@ const RESUMES: f64 = 0.4;
 const BECOMES: [f64; LEVELS] = [0.001, 0.01, 0.1, 0.25, 0.3, 0.339];
 /// How much less likely the strength becomes a lower one in a row that is loud.
 const LOUD: f64 = 0.1;
-/// A row that is softer than what is loud by this much is silent: 10 nepers of power, 43 dB. Silence fits a pause of the
-/// programme somewhat better than its end, after which something else mostly sounds.
+/// A row that is softer than what is loud by this much is silent: 10 nepers of power, 43 dB. Silence fits a pause of
+/// the programme somewhat better than its end, after which something else mostly sounds.
 const SILENT: f64 = 10.0;
 const SILENT_WHEN_GONE: f64 = 0.9;
 /// Share that a row has in what counts as loud, which is the mean of the rows of the latest seconds that show the mark.

@@ -16,8 +16,8 @@ use pulp::{Arch, Simd, WithSimd};
 
 /// Vectors of chip correlations that are multiplied in one pass over the signs.
 const PASS: usize = 16;
-/// Chips that are looked up together. With seven there are fewer of them to look up, but that takes longer: a pattern of
-/// six bits and a shift fits into a byte, and a processor need not multiply it to get an address.
+/// Chips that are looked up together. With seven there are fewer of them to look up, but that takes longer: a pattern
+/// of six bits and a shift fits into a byte, and a processor need not multiply it to get an address.
 const GROUP: usize = 6;
 const PATTERNS: usize = 1 << GROUP;
 /// What patterns are multiplied by.
@@ -36,8 +36,8 @@ const _: () = assert!(PATTERNS * SCALE == 1 << u8::BITS);
 /// The signs of all rows that are searched, as one matrix.
 pub struct SignMatrix {
     rows: usize,
-    /// Patterns of row index `r` in batch `b` at `b * rows + r`, times [`SCALE`]: bit `i` of a pattern is set where chip `i`
-    /// has sign -1. Row `n` of the key has index `n % rows`.
+    /// Patterns of row index `r` in batch `b` at `b * rows + r`, times [`SCALE`]: bit `i` of a pattern is set where
+    /// chip `i` has sign -1. Row `n` of the key has index `n % rows`.
     patterns: Vec<[u8; GROUPS_AT_ONCE]>,
 }
 

@@ -3,8 +3,8 @@
 //! are yet to be read.
 //!
 //! Chips times their signs are added up bit by bit, over the latest 8 rows, which hold a whole message wherever they
-//! begin, and over more of them, up to 128. After each row the sums are given to the decoder, as soon as the even chips,
-//! which are as loud, show that there is enough to decode.
+//! begin, and over more of them, up to 128. After each row the sums are given to the decoder, as soon as the even
+//! chips, which are as loud, show that there is enough to decode.
 
 use super::candidate::Pilots;
 use super::format::{CHIPS, ROWS_PER_MESSAGE};
@@ -16,12 +16,13 @@ use super::rounding::to_bytes;
 use super::row_history::energy;
 use super::windows::score;
 
-/// Rows that are added up, and how many are kept for that. Which of them are tried after a row, changes from row to row.
+/// Rows that are added up, and how many are kept for that. Which of them are tried after a row, changes from row to
+/// row.
 pub const SPANS: [usize; 9] = [8, 12, 16, 24, 32, 48, 64, 96, 128];
 const KEPT: usize = SPANS[SPANS.len() - 1];
-/// Score of the even chips below which it is of no use to try. The odd ones have the same: of messages with a score of 9
-/// one in a thousand is read, with 10 six, with 12 one in seven, with 14 six in ten, and with 16 all but one in twenty
-/// (measured with normal noise).
+/// Score of the even chips below which it is of no use to try. The odd ones have the same: of messages with a score of
+/// 9 one in a thousand is read, with 10 six, with 12 one in seven, with 14 six in ten, and with 16 all but one in
+/// twenty (measured with normal noise).
 const READABLE: f32 = 10.0;
 /// What stays of the sums that tell pilots from coded bits, when the next row comes.
 const STAYS: f32 = 0.9;
@@ -156,8 +157,8 @@ impl Reader {
         self.pilots == Pilots::All || self.known.is_some()
     }
 
-    /// Makes of the signs of row `row` of the key those that its chips are expected to have: coded bits that are not known
-    /// count as 0.
+    /// Makes of the signs of row `row` of the key those that its chips are expected to have: coded bits that are not
+    /// known count as 0.
     pub fn expect(&mut self, row: u64, signs: &mut [f32; CHIPS]) {
         match (self.pilots, &self.known) {
             (Pilots::All, _) => (),
@@ -240,8 +241,8 @@ impl Reader {
     }
 
     /// Whether the latest rows say what was read: many rows may hold mostly what was said before. Looks back as far as
-    /// it takes for the even chips to have a score of [`TELLING`]; of the right message the odd ones have the same, of another one
-    /// about nothing.
+    /// it takes for the even chips to have a score of [`TELLING`]; of the right message the odd ones have the same, of
+    /// another one about nothing.
     fn is_said_now(&self, codeword: &Codeword) -> bool {
         let (mut odd, mut even, mut even_energy) = (0.0, 0.0, 0.0);
         for age in 0..self.taken.min(KEPT) {

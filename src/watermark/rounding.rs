@@ -13,8 +13,8 @@ pub fn whole(number: f32) -> i32 {
     ((number + ROUNDING).to_bits() as i32).wrapping_sub(ROUNDING.to_bits() as i32)
 }
 
-/// Writes numbers in steps of a 127th of the largest of them, and returns the step. Where most are of about the same size,
-/// what rounding adds is 30 to 40 dB below them: less than 0.1 % of a score.
+/// Writes numbers in steps of a 127th of the largest of them, and returns the step. Where most are of about the same
+/// size, what rounding adds is 30 to 40 dB below them: less than 0.1 % of a score.
 #[inline(always)]
 pub fn to_bytes(numbers: &[f32], bytes: &mut [i8]) -> f32 {
     // Several side by side, because one alone would have to wait for each comparison.

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The chips of the rows that have ended with each of the latest slots. They depend on the audio alone and are the same for
-//! every key.
+//! The chips of the rows that have ended with each of the latest slots. They depend on the audio alone and are the same
+//! for every key.
 //!
 //! The product with the signs is linear, so it does not matter whether slots are multiplied and then added or the
 //! other way round; and a row is looked at only when it ends. So one product with the sum of
 //! five slots takes the place of five products, each added to the evidence of every alignment.
 //!
-//! The chips are rounded to whole numbers of 16 bits, as twice as many of these are added at once as of numbers
-//! of 32 bits. The step is a 32 000th of the sum of all magnitudes, so no sum of chips times signs leaves the range, and what rounding
-//! adds to a score deviates by some 0.002. The rounded chips are what counts from then on: they do not depend on the
-//! key any more than the exact ones do, so the bound of [`super::bound`] holds for them as they are.
+//! The chips are rounded to whole numbers of 16 bits, as twice as many of these are added at once as of numbers of 32
+//! bits. The step is a 32 000th of the sum of all magnitudes, so no sum of chips times signs leaves the range, and what
+//! rounding adds to a score deviates by some 0.002. The rounded chips are what counts from then on: they do not depend
+//! on the key any more than the exact ones do, so the bound of [`super::bound`] holds for them as they are.
 //!
 //! A row always means the latest five slots. At speeds other than the nominal one a row has four or six of them now and
 //! then: it then borrows a slot from the row before it or leaves its first one out, which loses next to nothing.

@@ -76,8 +76,8 @@ impl KeyRows {
         self.newest = Some(newest);
     }
 
-    /// Loads a row. Rows before 1970 do not exist, but are searched where the clock shows nearly that: they have signs of
-    /// the key, too, that no mark will ever have, for without any the bound of [`super::bound`] would not hold.
+    /// Loads a row. Rows before 1970 do not exist, but are searched where the clock shows nearly that: they have signs
+    /// of the key, too, that no mark will ever have, for without any the bound of [`super::bound`] would not hold.
     fn load(&mut self, row: i64) {
         let mut signs = [0.0; CHIPS];
         self.signs.row(row as u64 & LARGEST_ROW, &mut signs);

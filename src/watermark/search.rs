@@ -2,7 +2,8 @@
 //! All rows of the key at all speeds and alignments: where could the mark be?
 //!
 //! Rows can lie on slots in five ways, the alignments. Each slot ends the row of one of them. So after each slot the
-//! latest five are added up and multiplied with the signs of all rows, at each speed, and the product goes to the evidence of the alignment whose row has just ended.
+//! latest five are added up and multiplied with the signs of all rows, at each speed, and the product goes to the
+//! evidence of the alignment whose row has just ended.
 //!
 //! There it is tested, and the row under way when the stream ends: an excerpt of 2 s has no evidence to give away. No
 //! row is tested twice. The sums of neighbouring slots are nearly the same, so more tests would find little more, and
@@ -201,8 +202,8 @@ impl Search {
         }
     }
 
-    /// Where the evidence of speed and alignment `i` is: what is wanted with one slot lies side by side, because it comes
-    /// from memory that no near cache holds.
+    /// Where the evidence of speed and alignment `i` is: what is wanted with one slot lies side by side, because it
+    /// comes from memory that no near cache holds.
     fn at(&self, i: usize, pilots: Pilots) -> usize {
         let (speed, alignment) = (i / SLOTS_PER_ROW, i % SLOTS_PER_ROW);
         let speeds = self.alignments.len() / SLOTS_PER_ROW;
@@ -219,8 +220,9 @@ impl Search {
         turn(&products[first..][..self.rows.len()], row, &mut work.turned);
     }
 
-    /// Highest score of each window at speed and alignment `i`, of which this is the evidence, with a row under way or without. The windows that are cut are made only for hypotheses of which a fading sum has the share `screen` of the
-    /// threshold; others count as 0.
+    /// Highest score of each window at speed and alignment `i`, of which this is the evidence, with a row under way or
+    /// without. The windows that are cut are made only for hypotheses of which a fading sum has the share `screen` of
+    /// the threshold; others count as 0.
     fn scores(
         &self,
         evidence: &Evidence,
@@ -281,8 +283,8 @@ impl Search {
         best
     }
 
-    /// Takes the best of all evidence if it is better; returns the highest score. What has been tested is looked at only
-    /// if that is to be done `again`, and then it does not count as a test.
+    /// Takes the best of all evidence if it is better; returns the highest score. What has been tested is looked at
+    /// only if that is to be done `again`, and then it does not count as a test.
     fn compare_all(
         &mut self,
         again: bool,
@@ -351,8 +353,8 @@ impl Search {
         self.scores(&work.trial, i, pilots, row, SCREEN_AT_END, history)
     }
 
-    /// Takes the best of speed and alignment `i`, of which these are the scores, of the windows that are `due`, if it is
-    /// better; returns its highest score.
+    /// Takes the best of speed and alignment `i`, of which these are the scores, of the windows that are `due`, if it
+    /// is better; returns its highest score.
     fn compare(
         &self,
         i: usize,

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! When what a slot has heard did sound.
 //!
-//! A slot takes 170 ms of audio in, of which a drum may make one tenth. What the slot says is then about the moment of the drum,
-//! not about its middle, and a watermark time that takes the middle for granted is wrong by up to 20 ms at the time. So what
-//! sounds is looked at in pieces of 10 ms: its power, whitened by linear prediction, because loud basses carry no mark.
+//! A slot takes 170 ms of audio in, of which a drum may make one tenth. What the slot says is then about the moment of
+//! the drum, not about its middle, and a watermark time that takes the middle for granted is wrong by up to 20 ms at
+//! the time. So what sounds is looked at in pieces of 10 ms: its power, whitened by linear prediction, because loud
+//! basses carry no mark.
 
 use super::correlation::{FRAME, FRAMES_PER_DELAY, FRAMES_PER_SLOT};
 use super::format::WINDOW;

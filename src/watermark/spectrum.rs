@@ -129,7 +129,8 @@ pub struct Timeline {
 impl Timeline {
     /// Keeps at least `keep` frames behind the newest.
     pub fn new(keep: usize) -> Self {
-        // Half as much more room, so that old frames are moved out of the way only once in so many: two for each new one.
+        // Half as much more room, so that old frames are moved out of the way only once in so many: two for each new
+        // one.
         Self::with_room(keep, keep + keep.div_ceil(2))
     }
 
@@ -202,8 +203,8 @@ pub fn clean(sample: f32) -> f32 {
     const LARGEST: u32 = 1e9f32.to_bits();
     const INFINITE: u32 = f32::INFINITY.to_bits();
     const SIGN: u32 = 1 << 31;
-    // By its bits: a processor may be slow even at comparing denormal numbers. Both ways are worked out, so that it can take
-    // several samples at once.
+    // By its bits: a processor may be slow even at comparing denormal numbers. Both ways are worked out, so that it can
+    // take several samples at once.
     let bits = sample.to_bits();
     let size = bits & !SIGN;
     let bounded = f32::from_bits(size.min(LARGEST) | bits & SIGN);

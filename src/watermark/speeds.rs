@@ -50,8 +50,8 @@ impl SpeedMap {
         Self::of_bins(speed, rate, correlator.bins(), correlator.delay())
     }
 
-    /// The map of `speed` for sums of a range of bins of transforms of some size, `delay` samples apart, of which there are
-    /// `rate` a second.
+    /// The map of `speed` for sums of a range of bins of transforms of some size, `delay` samples apart, of which there
+    /// are `rate` a second.
     pub fn of_bins(speed: f64, rate: f64, (size, bins): (usize, Range<usize>), delay: u64) -> Self {
         let hertz = |bin: usize| bin as f64 * rate / size as f64;
         // The frames compared are a whole number of samples apart; what is missing to the true lag is a phase.

@@ -21,7 +21,8 @@ const REACH: i64 = 3;
 const PLACES: usize = 2 * REACH as usize + 1;
 /// Scores whose mean tells how strong the mark is behind the score before them.
 const AHEAD: usize = 6;
-/// Of so many of the latest scores the strongest tell what is the least that is expected, and which share of them it is.
+/// Of so many of the latest scores the strongest tell what is the least that is expected, and which share of them it
+/// is.
 const RECENT: usize = 25;
 const LEAST: f32 = 0.9;
 /// Slots that are not marked at least when the mark is given up.
@@ -49,8 +50,8 @@ pub struct RecentSlots {
     change: ChangePoint,
 }
 
-/// What is kept of slots, one behind the other: their sums, from which their chips at any speed follow; or their chips, in
-/// steps, if only one speed is searched.
+/// What is kept of slots, one behind the other: their sums, from which their chips at any speed follow; or their chips,
+/// in steps, if only one speed is searched.
 enum Kept {
     Sums(Vec<Complex<f32>>),
     Chips(Vec<[i8; CHIPS]>),
@@ -206,8 +207,8 @@ impl ChangePoint {
     /// How much more likely a mark is than none, as a logarithm, and its most likely beginning within `range`. The
     /// middle of score `i` is at `middle(i)` seconds.
     ///
-    /// A score of the mark is expected to be what the next ones are on average, but not much less than the strongest: what
-    /// is weak for long enough to look like no mark is taken for none.
+    /// A score of the mark is expected to be what the next ones are on average, but not much less than the strongest:
+    /// what is weak for long enough to look like no mark is taken for none.
     fn most_likely(
         &mut self,
         scores: &[f32],

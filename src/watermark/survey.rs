@@ -181,8 +181,8 @@ impl Survey {
         self.kept.maps.len()
     }
 
-    /// Tries to decode messages of `key` that end at `place`, over as many rows as the detector would add up, but whether or
-    /// not there is a mark: the detector would not try without one. The tag is to be that of `tag_key`.
+    /// Tries to decode messages of `key` that end at `place`, over as many rows as the detector would add up, but
+    /// whether or not there is a mark: the detector would not try without one. The tag is to be that of `tag_key`.
     pub fn decode(&self, key: &Key, tag_key: &Key, place: Place, mut tell: impl FnMut(Try)) {
         let (mut signs, mut places) = (key.signs(), Places::new(key));
         let code = MessageCode::new(tag_key);

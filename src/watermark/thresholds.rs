@@ -8,16 +8,17 @@ use super::correlation::SLOT;
 use super::windows::{ALARM_SHARES, ROWS_PER_TEST, WINDOWS};
 use std::f64::consts::LN_10;
 
-/// Share of the permitted false alarms that belongs to the nominal speed alone. Sound cards are right to 100 ppm, for which
-/// that is the nearest; where another speed is the right one, the score that is needed is 0.1 higher than with half.
+/// Share of the permitted false alarms that belongs to the nominal speed alone. Sound cards are right to 100 ppm, for
+/// which that is the nearest; where another speed is the right one, the score that is needed is 0.1 higher than with
+/// half.
 pub const NOMINAL_SHARE: f64 = 0.8;
 
 /// Share of the permitted false alarms that belongs to the search for marks without a payload, and to that for marks
 /// with one. The first hardly loses by that (0.015 of the threshold); the second loses 0.3.
 const PILOT_SHARES: [f64; 2] = [0.9, 0.1];
 
-/// Of the nominal speed and of all others, with all chips for pilots and with half of them, and of each window: threshold,
-/// hypotheses in an hour, share of the permitted alarms.
+/// Of the nominal speed and of all others, with all chips for pilots and with half of them, and of each window:
+/// threshold, hypotheses in an hour, share of the permitted alarms.
 pub struct Thresholds {
     nominal: usize,
     scores: [[[f64; WINDOWS]; 2]; 2],
@@ -75,8 +76,8 @@ impl Thresholds {
     }
 
     /// Expected false alarms in an hour of unmarked audio, as a decimal logarithm, if the thresholds were such that
-    /// `score` of a window at `speed` just reaches its own. All hypotheses are counted, and what the bound gives away too, so
-    /// the true expectation is lower; and the chance of one or more alarms in the hour is lower still.
+    /// `score` of a window at `speed` just reaches its own. All hypotheses are counted, and what the bound gives away
+    /// too, so the true expectation is lower; and the chance of one or more alarms in the hour is lower still.
     ///
     /// The shares are those that make the thresholds: at a threshold this is the number of alarms permitted, for
     /// either kind of speed and of pilots, and any window.

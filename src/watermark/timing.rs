@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where in the cycle of rows the audio is, to a few milliseconds.
 //!
-//! The tracker knows the position to a slot of 40 ms. But what a slot has of each row follows from where the slot lies: it
-//! rises from none to all around the edge of the row, and falls like that at the other edge. So slots are compared with
-//! what they would be, at positions from 80 ms before to 80 ms after what is expected.
+//! The tracker knows the position to a slot of 40 ms. But what a slot has of each row follows from where the slot lies:
+//! it rises from none to all around the edge of the row, and falls like that at the other edge. So slots are compared
+//! with what they would be, at positions from 80 ms before to 80 ms after what is expected.
 //!
-//! What they would be takes into account what moves an edge: when in the slot something sounded ([`super::sounding`]), at
-//! which moments the carrier changes its signs ([`super::framing`]), and that the mark is stronger at one time than at
-//! another: a slot is expected to be as strong as it and its neighbours are. Where the mark begins, 0.5 s are heard
+//! What they would be takes into account what moves an edge: when in the slot something sounded ([`super::sounding`]),
+//! at which moments the carrier changes its signs ([`super::framing`]), and that the mark is stronger at one time than
+//! at another: a slot is expected to be as strong as it and its neighbours are. Where the mark begins, 0.5 s are heard
 //! before it is reported, which is two edges or three: so it matters what each of them says.
 //!
 //! In a room each edge is late as well, for echoes are. How late shows in how long it takes: what fits much better with
@@ -29,21 +29,21 @@ const CHANGE: f64 = 0.032;
 /// Seconds within which the echoes of the rooms that are considered die away, by a factor of e. Measured in simulated
 /// rooms, at 6 m and with a reverberation time of 0.4 s.
 const ECHOES: [f64; 2] = [0.0, 0.02];
-/// How much better echoes must fit before they are half believed in, as a share of how well the rows fit without, and the
-/// width of the transition. Behind 3 s and more, dry audio has -0.010 in the middle and less than -0.003 in 98 of 100
-/// cases, rooms have -0.002 in the middle. When little has been heard, dry audio looks like a room more often. What is
-/// believed in wrongly makes an error of 20 ms.
+/// How much better echoes must fit before they are half believed in, as a share of how well the rows fit without, and
+/// the width of the transition. Behind 3 s and more, dry audio has -0.010 in the middle and less than -0.003 in 98 of
+/// 100 cases, rooms have -0.002 in the middle. When little has been heard, dry audio looks like a room more often. What
+/// is believed in wrongly makes an error of 20 ms.
 const LEAST: f64 = 0.0;
 const EARLY: f64 = 0.012;
 const EARLY_FOR: f64 = 0.12;
 const TRANSITION: f64 = 0.0008;
-/// The same of a mark without the copy of what comes later (`lookahead=false`), against one with both. Behind 1 s a mark
-/// with both has -0.036 in the middle, and less than 0.039 in 98 of 100 cases; the other has 0.046 in the middle.
+/// The same of a mark without the copy of what comes later (`lookahead=false`), against one with both. Behind 1 s a
+/// mark with both has -0.036 in the middle, and less than 0.039 in 98 of 100 cases; the other has 0.046 in the middle.
 const LEAST_ONE: f64 = 0.0;
 const EARLY_ONE: f64 = 0.1;
 const TRANSITION_ONE: f64 = 0.002;
-/// What follows from the slot before: windows of 128 ms overlap, so what is not of the mark is alike in neighbouring slots.
-/// With 0 times are 2 ms early on clean audio, with 0.7 they spread more.
+/// What follows from the slot before: windows of 128 ms overlap, so what is not of the mark is alike in neighbouring
+/// slots. With 0 times are 2 ms early on clean audio, with 0.7 they spread more.
 const COMMON: f32 = 0.5;
 /// Weight that the neighbours of a slot have in how strong it is expected to be.
 const NEIGHBOURS: f32 = 0.6;
@@ -102,7 +102,8 @@ pub struct Timing {
     expected: f64,
     /// What is to be added to that, as of the slots so far.
     shift: f64,
-    /// The middle of the slot that was taken last, the first of the rows around it, and its chips divided by their norm.
+    /// The middle of the slot that was taken last, the first of the rows around it, and its chips divided by their
+    /// norm.
     taken: f64,
     row: i64,
     chips: [f32; CHIPS],
@@ -147,8 +148,8 @@ impl Timing {
         self.seconds = seconds;
     }
 
-    /// Takes the chips of the slot that [`Timing::advance`] led to and when they sounded; `signs(row, signs)` are those of
-    /// a row. Rows are counted as the position, and `first_row` is the number of row 0.
+    /// Takes the chips of the slot that [`Timing::advance`] led to and when they sounded; `signs(row, signs)` are those
+    /// of a row. Rows are counted as the position, and `first_row` is the number of row 0.
     pub fn push(
         &mut self,
         chips: &[f32; CHIPS],
@@ -419,8 +420,8 @@ impl Room {
         }
     }
 
-    /// Takes what is new in a slot whose first piece is expected `from` seconds behind the beginning of row number `row`,
-    /// the first of those of `products`.
+    /// Takes what is new in a slot whose first piece is expected `from` seconds behind the beginning of row number
+    /// `row`, the first of those of `products`.
     fn take(&mut self, products: &Products, from: f64, sounding: &Sounding, row: i64) {
         let edges: [_; ROWS + 1] = std::array::from_fn(|edge| {
             let since = from - edge as f64 * ROW;

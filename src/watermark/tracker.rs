@@ -58,8 +58,8 @@ pub struct Tracker {
     /// Chips of the latest slot at one speed, those that count.
     chips: [f32; CHIPS],
     reader: Reader,
-    /// A row of the key that the latest slot is compared with, and what its chips are expected to be: most hypotheses have the
-    /// same.
+    /// A row of the key that the latest slot is compared with, and what its chips are expected to be: most hypotheses
+    /// have the same.
     expected: (Option<u64>, [f32; CHIPS]),
     /// The row under way of the best: its chips, all of them, and its number in the key.
     row: Option<(u64, [f32; CHIPS])>,

@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! How much each cell (a frame and a bin) of the received audio is trusted.
 //!
-//! Phases carry the mark and levels hardly do, but not all phases are worth the same: a cell that holds
-//! little but the noise of a room, or the noise of a codec, says next to nothing. So each cell keeps its phase and
-//! gets a weight for its magnitude. All weights come from the received audio alone, never from the key, so the
-//! proof of [`super::bound`] holds whatever they are; what it says of frames that are left out goes for their weights, too.
+//! Phases carry the mark and levels hardly do, but not all phases are worth the same: a cell that holds little but the
+//! noise of a room, or the noise of a codec, says next to nothing. So each cell keeps its phase and gets a weight for
+//! its magnitude. All weights come from the received audio alone, never from the key, so the proof of [`super::bound`]
+//! holds whatever they are; what it says of frames that are left out goes for their weights, too.
 //!
 //! What tells a good cell from a bad one is different in a room, in noise and behind a telephone codec. The weight is
-//! the exponential of what a very small neural network makes of 13 levels around the cell, all of them
-//! ratios: how far it stands above its neighbours, above its band, above what was there 0.2 s and 1.5 s ago, above the
-//! lowest power of the latest 4.5 to 6 s (which is the noise: Martin, "Noise power spectral density estimation
-//! based on optimal smoothing and minimum statistics", 2001), and whether there is anything above 4 kHz. It was trained
-//! for the score of 2 s of damaged recordings, by the method of `scripts/train_weighting.py`, and takes the place of two
-//! weightings by formula that were scored side by side. Measured on other recordings than the 62 that it was trained
-//! with, but damaged in the same ways, against the better one of the two in each case: 11 % more score on speech in
-//! noise, 5 % on speech in rooms, 4 to 8 % behind GSM and AMR, as much as before on clean audio.
+//! the exponential of what a very small neural network makes of 13 levels around the cell, all of them ratios: how far
+//! it stands above its neighbours, above its band, above what was there 0.2 s and 1.5 s ago, above the lowest power of
+//! the latest 4.5 to 6 s (which is the noise: Martin, "Noise power spectral density estimation based on optimal
+//! smoothing and minimum statistics", 2001), and whether there is anything above 4 kHz. It was trained for the score of
+//! 2 s of damaged recordings, by the method of `scripts/train_weighting.py`, and takes the place of two weightings by
+//! formula that were scored side by side. Measured on other recordings than the 62 that it was trained with, but
+//! damaged in the same ways, against the better one of the two in each case: 11 % more score on speech in noise, 5 % on
+//! speech in rooms, 4 to 8 % behind GSM and AMR, as much as before on clean audio.
 //!
-//! Weights change slowly, as a frame shares most of its window with the one before. So they are made anew only for every
-//! second frame (fourth, where a strong mark is followed), and those in between get the same ones. On 1170 damaged pieces of
-//! 2 s, 20 recordings in six kinds of damage, the mean score was within 0.6 % of that with weights for every frame, that of
-//! the lowest quarter within 1 %, and in as many of them the mark was found.
+//! Weights change slowly, as a frame shares most of its window with the one before. So they are made anew only for
+//! every second frame (fourth, where a strong mark is followed), and those in between get the same ones. On 1170
+//! damaged pieces of 2 s, 20 recordings in six kinds of damage, the mean score was within 0.6 % of that with weights
+//! for every frame, that of the lowest quarter within 1 %, and in as many of them the mark was found.
 //!
 //! What is steady in the surroundings is not known when a stream begins. So the first second is heard twice: once to
 //! learn ([`Weighting::learn`]), and again to be weighed. Without that half of the gain in noise is lost.
@@ -185,7 +185,8 @@ impl Weighting {
         self.learned = 0;
     }
 
-    /// Takes note of a frame that is yet to be weighed, one of the first after a reset, of which every `apart`th is taken.
+    /// Takes note of a frame that is yet to be weighed, one of the first after a reset, of which every `apart`th is
+    /// taken.
     pub fn learn(&mut self, frame: &[Complex<f32>], apart: u64) {
         let arch = self.arch;
         self.apart = apart;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The trained numbers of [`super::weighting`], as `scripts/train_weighting.py` writes them: change nothing here by hand.
+//! The trained numbers of [`super::weighting`], as `scripts/train_weighting.py` writes them: change nothing here by
+//! hand.
 
 /// What the network is told about a cell; `Network::features` says in which order.
 pub const FEATURES: usize = 13;

@@ -7,10 +7,11 @@
 //! all of it for a mark that was there from the start. Weights do not depend on the key, so the bound of
 //! [`super::bound`] holds for either kind.
 //!
-//! Only the sums that fade are kept for each hypothesis. They show as well where the windows that are cut can be high at all:
-//! what fades within about the length of such a window holds most of what the window does. Only there are the windows
-//! that are cut made, from the chips of the rows. A fifth fading sum, which is no window, is as short as the shortest of those that are cut:
-//! without it a mark that begins after loud programme would be hidden by what the others remember of that.
+//! Only the sums that fade are kept for each hypothesis. They show as well where the windows that are cut can be high
+//! at all: what fades within about the length of such a window holds most of what the window does. Only there are the
+//! windows that are cut made, from the chips of the rows. A fifth fading sum, which is no window, is as short as the
+//! shortest of those that are cut: without it a mark that begins after loud programme would be hidden by what the
+//! others remember of that.
 
 use super::correlation::{SLOT, SLOTS_PER_ROW};
 use super::format::ROW;
@@ -32,11 +33,11 @@ pub const WINDOWS: usize = CUT + FADING;
 /// The window that tells best what is going on now: 2 s.
 pub const LATEST: usize = CUT - 1;
 
-/// The windows are tested with one row of so many, each alignment in its turn: what lies 12 s back changes little in one row,
-/// and tests that are as good as the same would only raise the threshold.
+/// The windows are tested with one row of so many, each alignment in its turn: what lies 12 s back changes little in
+/// one row, and tests that are as good as the same would only raise the threshold.
 pub const ROWS_PER_TEST: [u64; WINDOWS] = [1, 1, 1, 1, 1, 1, 2, 4, 8];
-/// Shares of the permitted alarms. The longest has two, as it holds all there is of an excerpt: with that and the few tests
-/// its threshold is 0.36 lower than that of the others.
+/// Shares of the permitted alarms. The longest has two, as it holds all there is of an excerpt: with that and the few
+/// tests its threshold is 0.36 lower than that of the others.
 pub const ALARM_SHARES: [f64; WINDOWS] = [0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.2];
 
 /// Hypotheses are taken in pieces of this many; their number is a multiple of it.

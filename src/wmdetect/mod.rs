@@ -40,13 +40,13 @@
 //! Those up to `max-speed-deviation` can be set in the states NULL and READY only. A missing or useless key is an
 //! error when the element goes to PAUSED. A key on a command line can be seen by others: prefer `key-file` there.
 //!
-//! `keys` takes keys in the form of `key`, and has no counterpart for files. What depends on the audio alone is done once for all of
-//! them. The permitted false alarms are those of all keys together: each key counts, and the score that is needed rises a
-//! little with their number (with ten keys by 0.3). With `carrier=noise` there can be one only.
+//! `keys` takes keys in the form of `key`, and has no counterpart for files. What depends on the audio alone is done
+//! once for all of them. The permitted false alarms are those of all keys together: each key counts, and the score that
+//! is needed rises a little with their number (with ten keys by 0.3). With `carrier=noise` there can be one only.
 //!
 //! # Presets
-//! `broadcast`, `telephone` and `low-latency` go with the presets of the same name of [`wmembed`](crate::wmembed), which says
-//! what they are for. None sets a key.
+//! `broadcast`, `telephone` and `low-latency` go with the presets of the same name of [`wmembed`](crate::wmembed),
+//! which says what they are for. None sets a key.
 //!
 //! # Messages
 //! An element message named `wmdetect` tells when the mark is found, still present, or lost:
@@ -69,40 +69,46 @@
 //!
 //! With `carrier=noise` the start is that of the evidence in all three, and the score that of the best window.
 //!
-//! A strong mark is `lost` about 2 to 3 s after its end: pauses of the programme up to 2 s are bridged. A weak one is given
-//! time, and may be `lost` 10 s after its end and more. If the programme jumps to another place in marked programme, there is
-//! no `lost`: the next `present` has the new position, and the stretch that `lost` tells began there. Where the mark begins
-//! is right to 50 ms in four of five cases in clean audio, else to 0.2 s; in noise it is the start of the best window.
+//! A strong mark is `lost` about 2 to 3 s after its end: pauses of the programme up to 2 s are bridged. A weak one is
+//! given time, and may be `lost` 10 s after its end and more. If the programme jumps to another place in marked
+//! programme, there is no `lost`: the next `present` has the new position, and the stretch that `lost` tells began
+//! there. Where the mark begins is right to 50 ms in four of five cases in clean audio, else to 0.2 s; in noise it is
+//! the start of the best window.
 //!
-//! A time that does not exist is left out. Where the detector has to start afresh (a flush, other caps, a new stream, a jump in time)
-//! while the mark is present, a `lost` closes the account.
+//! A time that does not exist is left out. Where the detector has to start afresh (a flush, other caps, a new stream, a
+//! jump in time) while the mark is present, a `lost` closes the account.
 //!
 //! # Payload
-//! `found` mostly comes before the payload is read. As soon as it is, there is a `present` that has it, whatever `interval`
-//! says; so there is when another one is read. When the mark says nothing any more, the `present` messages have none. What is read has
-//! passed a check of 32 bits with the key. To read it takes one message of 1.6 s at least, and more of them if the mark is weak.
-//! Until then half of the frequencies count, and the score is lower by a factor of 1.4; 2 s after it is read, all of them do.
+//! `found` mostly comes before the payload is read. As soon as it is, there is a `present` that has it, whatever
+//! `interval` says; so there is when another one is read. When the mark says nothing any more, the `present` messages
+//! have none. What is read has passed a check of 32 bits with the key. To read it takes one message of 1.6 s at least,
+//! and more of them if the mark is weak. Until then half of the frequencies count, and the score is lower by a factor
+//! of 1.4; 2 s after it is read, all of them do.
 //!
 //! # Time of day
 //! With `row-clock=utc` the detector searches the rows within `clock-tolerance` of its own clock. That is the
-//! `GstReferenceTimestampMeta` with caps `timestamp/x-unix` of the buffer; else, in a recording, `utc-start` at the first buffer
-//! and from there on stream time, so that seeking does not matter; else the system's clock, read as in `wmembed`. Within a run
-//! of audio frames are counted. Where a newer reading differs from the count by more than half of
-//! `clock-tolerance`, the detector starts afresh. `broadcast-time` comes from the mark: the detector's clock only has to be
-//! right to `clock-tolerance`.
+//! `GstReferenceTimestampMeta` with caps `timestamp/x-unix` of the buffer; else, in a recording, `utc-start` at the
+//! first buffer and from there on stream time, so that seeking does not matter; else the system's clock, read as in
+//! `wmembed`. Within a run of audio frames are counted. Where a newer reading differs from the count by more than half
+//! of `clock-tolerance`, the detector starts afresh. `broadcast-time` comes from the mark: the detector's clock only
+//! has to be right to `clock-tolerance`.
 //!
-//! With more than 13 minutes of tolerance the rows are searched in tiles, over pieces of 10 s, while the next piece comes in. A mark
-//! is then found up to 20 s later, and not at all if it lasted for a few seconds only and has faded by then, unless the audio
-//! ends there. At the end of the audio, and at a break, what is left of the search is done at once, which takes up to 20 s of processor time
-//! with a tolerance of a day: that is for recordings, not for live streams.
+//! With more than 13 minutes of tolerance the rows are searched in tiles, over pieces of 10 s, while the next piece
+//! comes in. A mark is then found up to 20 s later, and not at all if it lasted for a few seconds only and has faded by
+//! then, unless the audio ends there. At the end of the audio, and at a break, what is left of the search is done at
+//! once, which takes up to 20 s of processor time with a tolerance of a day: that is for recordings, not for live
+//! streams.
 //!
 //! # Stats
-//! `frames` (guint64) taken since the detector last started afresh, `highest-score` (double) since then, `found` (guint64), how often the mark
-//! was found, `payload-tries` (guint64), how often it was tried to read a payload (a wrong one gets through once in 2^32), `threshold` (double), the score that counts as found, `hypotheses-per-hour` (double) and `speeds` (guint) that are searched.
+//! `frames` (guint64) taken since the detector last started afresh, `highest-score` (double) since then, `found`
+//! (guint64), how often the mark was found, `payload-tries` (guint64), how often it was tried to read a payload (a
+//! wrong one gets through once in 2^32), `threshold` (double), the score that counts as found, `hypotheses-per-hour`
+//! (double) and `speeds` (guint) that are searched.
 //!
 //! # Breaks
 //! Up to a second of missing audio counts as silence. After more, or after a jump, the detector starts afresh.
-//! Timestamps that drift away from the frames little by little are followed. Buffers that are declared gaps or corrupted count as silence. Segments that play backwards are ignored.
+//! Timestamps that drift away from the frames little by little are followed. Buffers that are declared gaps or
+//! corrupted count as silence. Segments that play backwards are ignored.
 
 use gst::glib;
 use gst::prelude::*;

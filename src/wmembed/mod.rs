@@ -28,10 +28,9 @@
 //! | `latency` | ns | read-only: time by which audio leaves later than it came |
 //! | `detectability` | 0 | read-only: that of the latest report; 0 before it, and while nothing is measured |
 //!
-//! The first six can be set in the states NULL and READY only, `payload`, `strength`, `enabled` and `report-interval` at any
-//! time. A missing or useless
-//! key is an error when the element goes to PAUSED. A key on a command line can be seen by others: prefer
-//! `key-file` there.
+//! The first six can be set in the states NULL and READY only, `payload`, `strength`, `enabled` and `report-interval`
+//! at any time. A missing or useless key is an error when the element goes to PAUSED. A key on a command line can be
+//! seen by others: prefer `key-file` there.
 //!
 //! # Presets
 //! Presets of `wmembed` and `wmdetect` with the same name belong together (`@preset=broadcast` in `gst-launch-1.0`):
@@ -42,14 +41,14 @@
 //! | `telephone` | files that are heard by telephone, G.711 or GSM | `strength=2`; `max-speed-deviation=0.02`, enough for two crystals that are 100 ppm off each |
 //! | `low-latency` | live, where 309 ms are too much | `lookahead=false`, `row-clock=utc`: 21 ms, and a score lower by a quarter |
 //!
-//! None of them sets a key or a payload. A preset that an application saves has neither `key` nor `key-file`, and to load one
-//! leaves both as they are.
+//! None of them sets a key or a payload. A preset that an application saves has neither `key` nor `key-file`, and to
+//! load one leaves both as they are.
 //!
 //! # Payload
-//! A mark that says nothing is stronger: with a payload, half of the frequencies carry it, and until it is read, the other half
-//! is all that a detector has. It can be set at any time, and is said over and over, in messages of 1.6 s that begin where the row
-//! clock is a multiple of that. The first message that the element has not begun when the property is set is the first one
-//! that says it. An element message named `wmembed` tells where that is:
+//! A mark that says nothing is stronger: with a payload, half of the frequencies carry it, and until it is read, the
+//! other half is all that a detector has. It can be set at any time, and is said over and over, in messages of 1.6 s
+//! that begin where the row clock is a multiple of that. The first message that the element has not begun when the
+//! property is set is the first one that says it. An element message named `wmembed` tells where that is:
 //!
 //! | field | type | meaning |
 //! | --- | --- | --- |
@@ -58,17 +57,18 @@
 //! | `stream-time` | guint64 | ns, the same as stream time |
 //! | `running-time` | guint64 | ns, the same as running time |
 //!
-//! It comes before the audio leaves. Another comes only when something else is said, or with new caps: not after a seek, and
-//! not where marking starts afresh for another reason. At the start of a stream, which may lie in the midst of a message, what is set is said at once; if that is
-//! nothing, there is no message about it. The messages come also while `enabled` is `false`. A time that does not exist is left out.
+//! It comes before the audio leaves. Another comes only when something else is said, or with new caps: not after a
+//! seek, and not where marking starts afresh for another reason. At the start of a stream, which may lie in the midst
+//! of a message, what is set is said at once; if that is nothing, there is no message about it. The messages come also
+//! while `enabled` is `false`. A time that does not exist is left out.
 //!
-//! A text that is no payload is an error when the element goes to PAUSED, and so is a payload with `carrier=noise`. Later on
-//! it is a warning on the bus, and the payload stays as it was.
+//! A text that is no payload is an error when the element goes to PAUSED, and so is a payload with `carrier=noise`.
+//! Later on it is a warning on the bus, and the payload stays as it was.
 //!
 //! # How well the mark will be found
-//! Silence carries no mark, and a pure tone or what lies below 300 Hz none that would be found. So the element measures what
-//! leaves it, and says once in each `report-interval` what a `wmdetect` can make of it. That is an element message named
-//! `wmembed`, too:
+//! Silence carries no mark, and a pure tone or what lies below 300 Hz none that would be found. So the element measures
+//! what leaves it, and says once in each `report-interval` what a `wmdetect` can make of it. That is an element message
+//! named `wmembed`, too:
 //!
 //! | field | type | meaning |
 //! | --- | --- | --- |
@@ -80,13 +80,14 @@
 //! | `running-time` | guint64 | ns, the same as running time |
 //! | `duration` | guint64 | ns from the start to the end |
 //!
-//! It is that of a clean copy, measured as the audio leaves; a codec or a room leaves less of it, and the element cannot know how
-//! much. `weak` means that 2 s are not enough: in a longer stretch the mark may be found all the same. With a payload it is the score
-//! before the payload is read. Where there is no mark scores are chance, and their mean is about 0, mostly less than 1.
+//! It is that of a clean copy, measured as the audio leaves; a codec or a room leaves less of it, and the element
+//! cannot know how much. `weak` means that 2 s are not enough: in a longer stretch the mark may be found all the same.
+//! With a payload it is the score before the payload is read. Where there is no mark scores are chance, and their mean
+//! is about 0, mostly less than 1.
 //!
 //! The message comes up to 0.2 s after the end of what was measured has left, and before anything that comes later.
-//! Marking that starts afresh begins a new interval; where it ends, what is left is told if it is 2 s or more. There are no reports
-//! while `enabled` is `false`, nor with `carrier=noise`.
+//! Marking that starts afresh begins a new interval; where it ends, what is left is told if it is 2 s or more. There
+//! are no reports while `enabled` is `false`, nor with `carrier=noise`.
 //!
 //! # Time of day
 //! With `row-clock=utc` the signs follow Unix time and never repeat. Where that comes from, first to last:
@@ -99,8 +100,9 @@
 //!   time says (up to a minute), as in a live pipeline; otherwise it counts from now. The clock is read again
 //!   when the pipeline goes on after a pause, and after a flush that resets running time.
 //!
-//! So files that are marked one after the other, faster than they play, or a file after a seek, may use the same signs twice: give each
-//! its `utc-offset`. All reference timestamps of the input are on the output, too; `utc-offset` does not change them.
+//! So files that are marked one after the other, faster than they play, or a file after a seek, may use the same signs
+//! twice: give each its `utc-offset`. All reference timestamps of the input are on the output, too; `utc-offset` does
+//! not change them.
 //!
 //! # Latency
 //! The element answers the LATENCY query and posts a LATENCY message when the figure changes, which is when
@@ -108,16 +110,16 @@
 //! several branches, queues beside `wmembed` need room for more than `latency`.
 //!
 //! # Breaks
-//! A new segment, new caps, a gap event, a discontinuity or a timestamp that is off by more than 40 ms: what is
-//! held leaves first, then marking starts afresh. So it does, without a discontinuity in the audio, where timestamps and
-//! frames have drifted apart by that much, little by little. A segment that only says again what the one before
-//! said breaks nothing. A buffer that is declared a gap stays one. Without timestamps frames are counted from 0, across
+//! A new segment, new caps, a gap event, a discontinuity or a timestamp that is off by more than 40 ms: what is held
+//! leaves first, then marking starts afresh. So it does, without a discontinuity in the audio, where timestamps and
+//! frames have drifted apart by that much, little by little. A segment that only says again what the one before said
+//! breaks nothing. A buffer that is declared a gap stays one. Without timestamps frames are counted from 0, across
 //! breaks too, until a flush or a new stream.
 //!
 //! # Metas
-//! Reference timestamps stay with the frame that they are about, see above. Other metas are about whole buffers, and the
-//! buffers that leave are cut elsewhere: they are dropped.
-//! Segments that play backwards pass through without a mark.
+//! Reference timestamps stay with the frame that they are about, see above. Other metas are about whole buffers, and
+//! the buffers that leave are cut elsewhere: they are dropped. Segments that play backwards pass through without a
+//! mark.
 
 use gst::glib;
 use gst::prelude::*;

@@ -224,8 +224,8 @@ impl Stream {
         self.spans.clear();
     }
 
-    /// Takes a buffer of the run, which has lost its first frames, `clipped` long; gives the frames whose mark is complete.
-    /// Adds to `reports` what is to be told before these leave.
+    /// Takes a buffer of the run, which has lost its first frames, `clipped` long; gives the frames whose mark is
+    /// complete. Adds to `reports` what is to be told before these leave.
     pub fn push(
         &mut self,
         buffer: &gst::BufferRef,
@@ -260,8 +260,8 @@ impl Stream {
         output
     }
 
-    /// Gives all that is held, in pieces of the size of the latest buffer, and ends the run. Adds to `reports` what is to be
-    /// told before.
+    /// Gives all that is held, in pieces of the size of the latest buffer, and ends the run. Adds to `reports` what is
+    /// to be told before.
     pub fn drain(&mut self, reports: &mut Vec<Report>) -> Result<Vec<gst::Buffer>, gst::FlowError> {
         let mut buffers = Vec::new();
         if let Some(run) = &self.run {

@@ -83,8 +83,9 @@ fn descriptions(recipe: &Recipe) -> [String; 2] {
     ]
 }
 
-/// Messages from the place on from which the audio has no break. While the peers come together, pieces of it are lost, and so is
-/// a mark that was found before. As the programme lasts 9 s and 5 s of it are asked for, that is over after 4 s.
+/// Messages from the place on from which the audio has no break. While the peers come together, pieces of it are lost,
+/// and so is a mark that was found before. As the programme lasts 9 s and 5 s of it are asked for, that is over after 4
+/// s.
 fn connected(messages: &[Message]) -> &[Message] {
     let found = messages
         .iter()

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Speed and size in one table: `make bench`.
 //!
-//! Times are medians of several runs of one thread. Instructions are counted by valgrind, which runs the program `work`.
+//! Times are medians of several runs of one thread. Instructions are counted by valgrind, which runs the program
+//! `work`.
 
 use gst_plugin_wm_benches::speed::{element, embedding, following, median, searching};
 use gst_plugin_wm_benches::{detector, embedder};

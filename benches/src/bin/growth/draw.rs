@@ -155,8 +155,8 @@ pub fn kilohertz(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     points.iter().map(|&(x, y)| (x / 1e3, y)).collect()
 }
 
-/// The straight line `a + b x` that is nearest to the points, each deviation in proportion to what was measured, and the
-/// largest of these.
+/// The straight line `a + b x` that is nearest to the points, each deviation in proportion to what was measured, and
+/// the largest of these.
 pub fn line(points: &[(f64, f64)]) -> (f64, f64, f64) {
     let sum = |term: fn(f64, f64) -> f64| points.iter().map(|&(x, y)| term(x, y)).sum::<f64>();
     let (one, x, xx) = (

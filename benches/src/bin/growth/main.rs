@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! How the work grows with channels, sample rate, keys, speeds and time: a table, and plots of it.
 //!
-//! `growth DIRECTORY DETECTORS SEARCHING FOUND SOURCES` draws `speed.svg` and `growth.svg` there. The last four say what
-//! `make load` measured: how many live detectors there were, and the share of a core in percent that they took while they
-//! searched, while they had found the mark, and that their sources took alone. `growth` alone prints the table.
+//! `growth DIRECTORY DETECTORS SEARCHING FOUND SOURCES` draws `speed.svg` and `growth.svg` there. The last four say
+//! what `make load` measured: how many live detectors there were, and the share of a core in percent that they took
+//! while they searched, while they had found the mark, and that their sources took alone. `growth` alone prints the
+//! table.
 
 mod draw;
 
