@@ -57,7 +57,8 @@
 //! *Slots and rows.* A row is the latest five slots, also where it is one longer or shorter because of the speed: what
 //! the chips are does not depend on the key. So are they rounded before they are multiplied.
 //!
-//! *Rounding.* The sums that fade are rounded down with each row, so no score is above that of exact numbers.
+//! *Rounding.* The sums that fade are rounded down with each row, so no score is above that of exact numbers, but for
+//! scores below -31.
 //!
 //! *What is not tested.* The windows that are cut are made only for hypotheses of which a sum that fades is high
 //! enough. All are counted here nevertheless: an alarm that is not raised breaks no promise.
@@ -73,8 +74,8 @@
 //! *While a mark is followed* there is no search, or one that begins afresh: only fewer tests. What the tracker then
 //! reports is not part of the promise, which is about the calls "found".
 //!
-//! *Frames that are left out.* Every second frame is left out once the marks of all keys are followed with scores of 18 or
-//! more, and that depends on the key. In unmarked audio a hypothesis has such a score with a chance of 3e-72, and in an
+//! *Frames that are left out.* Every second frame is left out, and stretching is no longer looked for, once the marks of
+//! all keys are followed with scores of 18 or more, and that depends on the key. In unmarked audio a hypothesis has such a score with a chance of 3e-72, and in an
 //! hour there are less than 1e16: all frames count there, and the proof stands as it is. Where a mark has just been
 //! followed, it does not cover the next 6 s to the letter. All frames are heard from the next slot after there is
 //! doubt, but for so long the weights depend on which were left out before, and on audio that was made with the key.

@@ -3,8 +3,9 @@
 //!
 //! Frames of 128 ms every 10 ms; each is compared with the one 160 ms earlier. Four comparisons make a slot of 40 ms, a
 //! fifth of a row. Where programme was stretched, a slot is turned to the usual lag (see [`super::lag`]). All this
-//! depends on the audio alone, with one exception: while a strong mark is followed, every second frame is left out.
-//! Unmarked audio has none, so the proof of [`super::bound`] is not touched.
+//! depends on the audio alone, with one exception: while a strong mark is followed, every second frame is left out, and
+//! no stretching is looked for where there was none. Unmarked audio has no such mark, so the proof of [`super::bound`] is
+//! not touched.
 
 use super::decimation::Decimator;
 use super::format::{CHIP_HIGH, CHIP_LOW, DELAY, WINDOW};

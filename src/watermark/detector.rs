@@ -367,7 +367,8 @@ impl Path {
             wipe_stack();
             Judge::new(config, keys, index, &heard)
         };
-        let judges = (0..keys.len()).filter_map(judge).collect();
+        let judges: Vec<_> = (0..keys.len()).filter_map(judge).collect();
+        wipe_stack();
         Path::Programme(Box::new(Programme {
             correlator,
             work: Workspace::new(Judge::rows_side_by_side(config), heard.maps.len()),

@@ -65,8 +65,8 @@ impl Heard {
         self.rows.reset();
         (self.slots, self.in_rows) = (0, 0);
         self.frames = 0;
-        self.now = 0.0;
-        self.loudness = 0.0;
+        (self.now, self.loudness) = (0.0, 0.0);
+        self.sounding = Sounding::MIDDLE;
     }
 
     /// Takes a slot.

@@ -26,7 +26,7 @@ const AWAITED: f64 = 0.5;
 /// The same of what has been received already, but not been looked at: at the start of a stream the weighting learns
 /// first. To look at it takes a tenth of a second, and there are more edges of rows to tell the time by.
 const AT_HAND: f64 = 1.0;
-/// Seconds from what has been received to the middle of the latest slot when nothing is left to be looked at.
+/// Seconds from what has been received to the end of the latest slot when nothing is left to be looked at.
 const USUALLY_BEHIND: f64 = 0.12;
 
 /// Seconds of evidence without which `present` says nothing: after a move there is none at first.
@@ -105,6 +105,8 @@ impl Judge {
             speeds / 2,
             config.false_alarms_per_hour,
         );
+        let tracker = Tracker::new(key, config.row_clock);
+        wipe_stack();
         Some(Judge {
             key_index,
             interval: config.interval,
@@ -113,7 +115,7 @@ impl Judge {
             signs: key.signs(),
             search: Search::new(rows, speeds, thresholds),
             sweep,
-            tracker: Tracker::new(key, config.row_clock),
+            tracker,
             tracked: None,
             pending: None,
             begins: 0.0,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! When what a slot has heard did sound.
 //!
-//! A slot takes 170 ms of audio in, of which a drum may make one tenth. What the slot says is then about the moment of
+//! A slot takes 160 ms of audio in, of which a drum may make one tenth. What the slot says is then about the moment of
 //! the drum, not about its middle, and a watermark time that takes the middle for granted is wrong by up to 20 ms at
 //! the time. So what sounds is looked at in pieces of 10 ms: its power, whitened by linear prediction, because loud
 //! basses carry no mark.
@@ -143,7 +143,11 @@ fn predicted([mean, one, two]: [f32; ORDER + 1]) -> [f32; ORDER + 1] {
     // A little noise, against numbers that are too close. As shares of the power, because squares of powers may be so
     // small that processors are slow with them.
     let power = 1.001 * mean + 1e-12;
-    let (one, two) = (one / power, two / power);
+    // Samples before the piece count, too, so a decay may be more than all of the power.
+    let (one, two) = (
+        (one / power).clamp(-0.999, 0.999),
+        (two / power).clamp(-1.0, 1.0),
+    );
     let determinant = 1.0 - one * one;
     let a = one * (1.0 - two) / determinant;
     let b = (two - one * one) / determinant;

@@ -10,8 +10,8 @@
 //! at another: a slot is expected to be as strong as it and its neighbours are. Where the mark begins, 0.5 s are heard
 //! before it is reported, which is two edges or three: so it matters what each of them says.
 //!
-//! In a room each edge is late as well, for echoes are. How late shows in how long it takes: what fits much better with
-//! echoes than without is taken for that of a room.
+//! In a room each edge is late as well, for echoes are. How late shows in how long it takes: what fits better with
+//! echoes than without is taken for that of a room. Most rooms do not, and their times stay late by as much as the echoes.
 
 use super::correlation::{FRAME, SLOT};
 use super::format::{CHIPS, ROW};
@@ -33,15 +33,15 @@ const ECHOES: [f64; 2] = [0.0, 0.02];
 /// the width of the transition. Behind 3 s and more, dry audio has -0.010 in the middle and less than -0.003 in 98 of
 /// 100 cases, rooms have -0.002 in the middle. When little has been heard, dry audio looks like a room more often. What
 /// is believed in wrongly makes an error of 20 ms.
-const LEAST: f64 = 0.0;
-const EARLY: f64 = 0.012;
-const EARLY_FOR: f64 = 0.12;
-const TRANSITION: f64 = 0.0008;
+const ROOM_LEAST: f64 = 0.0;
+const ROOM_EARLY: f64 = 0.012;
+const ROOM_EARLY_FOR: f64 = 0.12;
+const ROOM_TRANSITION: f64 = 0.0008;
 /// The same of a mark without the copy of what comes later (`lookahead=false`), against one with both. Behind 1 s a
 /// mark with both has -0.036 in the middle, and less than 0.039 in 98 of 100 cases; the other has 0.046 in the middle.
-const LEAST_ONE: f64 = 0.0;
-const EARLY_ONE: f64 = 0.1;
-const TRANSITION_ONE: f64 = 0.002;
+const ONE_COPY_LEAST: f64 = 0.0;
+const ONE_COPY_EARLY: f64 = 0.1;
+const ONE_COPY_TRANSITION: f64 = 0.002;
 /// What follows from the slot before: windows of 128 ms overlap, so what is not of the mark is alike in neighbouring
 /// slots. With 0 times are 2 ms early on clean audio, with 0.7 they spread more.
 const COMMON: f32 = 0.5;
@@ -247,16 +247,16 @@ impl Timing {
 
     /// The shift that fits best, in the kind of room and for the kind of mark that do.
     fn best(&self) -> f64 {
-        let early = (-self.heard / EARLY_FOR).exp();
+        let early = (-self.heard / ROOM_EARLY_FOR).exp();
         let [(both, fit), (one, fit_of_one)] = [0, 1].map(|mark| {
             let [dry, room] = [0, 1].map(|room| self.rooms[room].fits[mark].all.best());
-            prefer(room, dry, LEAST + EARLY * early, TRANSITION)
+            prefer(room, dry, ROOM_LEAST + ROOM_EARLY * early, ROOM_TRANSITION)
         });
         prefer(
             (one, fit_of_one),
             (both, fit),
-            LEAST_ONE + EARLY_ONE * early,
-            TRANSITION_ONE,
+            ONE_COPY_LEAST + ONE_COPY_EARLY * early,
+            ONE_COPY_TRANSITION,
         )
         .0
     }

@@ -102,8 +102,8 @@
 //! # Stats
 //! `frames` (guint64) taken since the detector last started afresh, `highest-score` (double) since then, `found`
 //! (guint64), how often the mark was found, `payload-tries` (guint64), how often it was tried to read a payload (a
-//! wrong one gets through once in 2^32), `threshold` (double), the score that counts as found, `hypotheses-per-hour`
-//! (double) and `speeds` (guint) that are searched.
+//! wrong one gets through once in 2^32), `threshold` (double), the score that counts as found at nominal
+//! speed (that of long evidence is up to 0.4 lower), `hypotheses-per-hour` (double) and `speeds` (guint) that are searched.
 //!
 //! # Breaks
 //! Up to a second of missing audio counts as silence. After more, or after a jump, the detector starts afresh.
