@@ -38,21 +38,22 @@
 //! Four fifths of the permitted number go to the nominal speed, which is nearly always the right one, and the rest
 //! is shared by all other speeds: a wide speed search costs the usual case little.
 //!
-//! *Windows.* Each has a share of the permitted number, a tenth, the longest two, and a threshold that follows from that and
-//! from how often it is tested. What holds 25 s of evidence changes little in 1.6 s, so hardly anything is missed
-//! between two tests, and its threshold is 0.36 lower than if it were tested with each row and had a ninth.
+//! *Windows.* Each has a share of the permitted number, a tenth, the longest two, and a threshold that follows from
+//! that and from how often it is tested. What holds 25 s of evidence changes little in 1.6 s, so hardly anything is
+//! missed between two tests, and its threshold is 0.36 lower than if it were tested with each row and had a ninth.
 //!
-//! *Pilots.* 90 % of the permitted number goes to marks without a payload, 10 % to those with one, of which only the even chips
-//! are known beforehand. Over these the score is such a sum like any other. What the odd chips say is read only where
-//! the mark has been found, and has a tag of its own that chance passes once in 2^32 attempts; it makes no `found`.
+//! *Pilots.* 90 % of the permitted number goes to marks without a payload, 10 % to those with one, of which only the
+//! even chips are known beforehand. Over these the score is such a sum like any other. What the odd chips say is read
+//! only where the mark has been found, and has a tag of its own that chance passes once in 2^32 attempts; it makes no
+//! `found`.
 //!
-//! *Keys.* Each has signs of its own, and its hypotheses count like more rows of one key: the permitted number is that of
-//! all keys together.
+//! *Keys.* Each has signs of its own, and its hypotheses count like more rows of one key: the permitted number is that
+//! of all keys together.
 //!
 //! *Speeds.* At v times the speed rows end v times as often. As speeds lie on both sides of 1 the sum is the same.
 //!
-//! *Lags.* Slots of stretched programme are turned to the usual lag. Which, and how far, the audio tells and not the signs
-//! (see [`super::lag`]): one set of chips is tested, as without.
+//! *Lags.* Slots of stretched programme are turned to the usual lag. Which, and how far, the audio tells and not the
+//! signs (see [`super::lag`]): one set of chips is tested, as without.
 //!
 //! *Slots and rows.* A row is the latest five slots, also where it is one longer or shorter because of the speed: what
 //! the chips are does not depend on the key. So are they rounded before they are multiplied.
@@ -63,22 +64,24 @@
 //! *What is not tested.* The windows that are cut are made only for hypotheses of which a sum that fades is high
 //! enough. All are counted here nevertheless: an alarm that is not raised breaks no promise.
 //!
-//! *Ends of streams.* When a stream ends, each of the five alignments is tested once more, with the row under way. These
-//! tests need no share of their own, as the beginning has left room for them. Slots begin one delay, 160 ms, after the
-//! stream. Of n slots, nothing is tested after the first nine, so there are at most n - 9 tests and five at the end, in
-//! n + 3 slots' time or more. With fewer than ten slots there are the five at the end alone, and none with fewer than
-//! three, of which the last begins 240 ms after the beginning: six slots' time. A window that is tested with every
-//! eighth row has its first turn at the end only, once there are eight rows: of r rows of an alignment at most r/8 are
-//! tested. So the promise is one for each hour of audio, whether that hour is one stream or ten thousand excerpts.
+//! *Ends of streams.* When a stream ends, each of the five alignments is tested once more, with the row under way.
+//! These tests need no share of their own, as the beginning has left room for them. Slots begin one delay, 160 ms,
+//! after the stream. Of n slots, nothing is tested after the first nine, so there are at most n - 9 tests and five at
+//! the end, in n + 3 slots' time or more. With fewer than ten slots there are the five at the end alone, and none with
+//! fewer than three, of which the last begins 240 ms after the beginning: six slots' time. A window that is tested with
+//! every eighth row has its first turn at the end only, once there are eight rows: of r rows of an alignment at most
+//! r/8 are tested. So the promise is one for each hour of audio, whether that hour is one stream or ten thousand
+//! excerpts.
 //!
 //! *While a mark is followed* there is no search, or one that begins afresh: only fewer tests. What the tracker then
 //! reports is not part of the promise, which is about the calls "found".
 //!
-//! *Frames that are left out.* Every second frame is left out, and stretching is no longer looked for, once the marks of
-//! all keys are followed with scores of 18 or more, and that depends on the key. In unmarked audio a hypothesis has such a score with a chance of 3e-72, and in an
-//! hour there are less than 1e16: all frames count there, and the proof stands as it is. Where a mark has just been
-//! followed, it does not cover the next 6 s to the letter. All frames are heard from the next slot after there is
-//! doubt, but for so long the weights depend on which were left out before, and on audio that was made with the key.
+//! *Frames that are left out.* Every second frame is left out, and stretching is no longer looked for, once the marks
+//! of all keys are followed with scores of 18 or more, and that depends on the key. In unmarked audio a hypothesis has
+//! such a score with a chance of 3e-72, and in an hour there are less than 1e16: all frames count there, and the proof
+//! stands as it is. Where a mark has just been followed, it does not cover the next 6 s to the letter. All frames are
+//! heard from the next slot after there is doubt, but for so long the weights depend on which were left out before, and
+//! on audio that was made with the key.
 //!
 //! The tests of neighbouring alignments, windows and speeds mostly rise and fall together, so what is measured
 //! lies well below what is promised: `make unmarked` counts it on recordings.

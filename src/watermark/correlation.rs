@@ -4,8 +4,8 @@
 //! Frames of 128 ms every 10 ms; each is compared with the one 160 ms earlier. Four comparisons make a slot of 40 ms, a
 //! fifth of a row. Where programme was stretched, a slot is turned to the usual lag (see [`super::lag`]). All this
 //! depends on the audio alone, with one exception: while a strong mark is followed, every second frame is left out, and
-//! no stretching is looked for where there was none. Unmarked audio has no such mark, so the proof of [`super::bound`] is
-//! not touched.
+//! no stretching is looked for where there was none. Unmarked audio has no such mark, so the proof of [`super::bound`]
+//! is not touched.
 
 use super::decimation::Decimator;
 use super::format::{CHIP_HIGH, CHIP_LOW, DELAY, WINDOW};
@@ -105,6 +105,8 @@ pub struct Slot<'a> {
     pub sums: &'a [Complex<f32>],
     /// When what the sums are of did sound.
     pub sounding: Sounding,
+    /// Playing speed, if it is not one of those that are searched but shows all the same.
+    pub speed: f64,
 }
 
 /// Streaming self-correlation of one channel.
@@ -210,6 +212,7 @@ impl Correlator {
         (self.next_frame, self.in_slot, self.pieces) = (0, 0, 0);
         self.heard.fill(false);
         (self.coarse, self.coarse_next) = (false, false);
+        self.lags.reset();
         self.stretched = 0;
         (self.learned, self.finished) = (false, false);
         self.received.extend(self.padding());
@@ -396,6 +399,7 @@ impl Correlator {
             loudness: loudness / frames.max(1.0),
             sums: &self.sums,
             sounding: self.envelope.end_slot((start - first as f64) / self.rate),
+            speed: self.lags.speed(),
         });
         self.sums.fill(Complex::ZERO);
         self.in_slot = 0;

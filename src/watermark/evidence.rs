@@ -354,13 +354,18 @@ mod tests {
                     sums[w] = stays * sums[w] + step as f64 * *new as f64;
                 }
             }
+            let mut squares = 0.0;
             for (o, sums) in exact.iter().enumerate() {
                 for (w, score) in evidence.scores(o).into_iter().enumerate() {
                     let off = sums[w] / energies[w].sqrt() - score as f64;
                     let most = 1.05 * lost[w];
                     assert!((-2e-3..most).contains(&off), "row {row}, sum {w}: {off}");
+                    // A unit a row on average.
+                    squares += (off - 0.5 * lost[w]).powi(2);
                 }
             }
+            let deviation = (squares / (COUNT * SUMS) as f64).sqrt();
+            assert!(deviation < 0.05, "row {row}: {deviation}");
             for (w, highest) in evidence.highest().into_iter().enumerate() {
                 let scores = (0..COUNT).map(|o| evidence.scores(o)[w]);
                 assert_eq!(highest, scores.fold(f32::NEG_INFINITY, f32::max));

@@ -21,6 +21,8 @@ pub struct Heard {
     pub loudness: f64,
     /// When it sounded.
     pub sounding: Sounding,
+    /// Its playing speed beside those that are searched, mostly 1.
+    pub speed: f64,
     /// Input frames so far.
     pub frames: u64,
     /// Those of the latest slot, if there are several speeds.
@@ -46,6 +48,7 @@ impl Heard {
             now: 0.0,
             loudness: 0.0,
             sounding: Sounding::MIDDLE,
+            speed: 1.0,
             frames: 0,
             sums: vec![Complex::ZERO; if maps.len() > 1 { sums } else { 0 }],
             chips: vec![0.0; maps.len() * CHIPS],
@@ -66,7 +69,7 @@ impl Heard {
         (self.slots, self.in_rows) = (0, 0);
         self.frames = 0;
         (self.now, self.loudness) = (0.0, 0.0);
-        self.sounding = Sounding::MIDDLE;
+        (self.sounding, self.speed) = (Sounding::MIDDLE, 1.0);
     }
 
     /// Takes a slot.
@@ -74,7 +77,7 @@ impl Heard {
         let seconds = slot.middle / self.rate;
         self.now = seconds;
         self.loudness = slot.loudness;
-        self.sounding = slot.sounding;
+        (self.sounding, self.speed) = (slot.sounding, slot.speed);
         if let [only] = &self.maps[..] {
             // All there is to be known of a slot are its chips then.
             only.chips(slot.sums, &mut self.chips);
@@ -146,6 +149,7 @@ mod tests {
                 loudness: 0.0,
                 sums: &sums,
                 sounding: Sounding::MIDDLE,
+                speed: 1.0,
             });
             // Twice, as two keys do.
             (0..2).for_each(|_| {

@@ -457,7 +457,7 @@ impl Judge {
                 LATEST,
             ),
             window: tracked.seconds,
-            speed: tracked.playing,
+            speed: tracked.playing * heard.speed,
             start: (start * heard.rate) as u64,
             end: (end * heard.rate) as u64,
             watermark_time: (position + first_row as f64 * ROW % CYCLE).rem_euclid(CYCLE),

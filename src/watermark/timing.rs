@@ -11,7 +11,8 @@
 //! before it is reported, which is two edges or three: so it matters what each of them says.
 //!
 //! In a room each edge is late as well, for echoes are. How late shows in how long it takes: what fits better with
-//! echoes than without is taken for that of a room. Most rooms do not, and their times stay late by as much as the echoes.
+//! echoes than without is taken for that of a room. Most rooms do not, and their times stay late by as much as the
+//! echoes.
 
 use super::correlation::{FRAME, SLOT};
 use super::format::{CHIPS, ROW};
