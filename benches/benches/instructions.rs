@@ -51,19 +51,18 @@ fn rows((mut history, chips): (RowHistory, Vec<f32>)) -> u64 {
     history.slots()
 }
 
-fn matrix() -> (Multiplier, SignMatrix, RoundedRows, Products) {
-    let mut rows = RoundedRows::new(SPEEDS);
-    rows.round(Arch::new(), &chips());
-    let multiplier = Multiplier::new(Arch::new(), SPEEDS, ROWS);
-    (multiplier, sign_matrix(), rows, Products::new(SPEEDS, ROWS))
+fn matrix() -> (SignMatrix, RowHistory, Products) {
+    let mut rows = RowHistory::new(SPEEDS);
+    rows.push(&chips());
+    (sign_matrix(), rows, Products::new(SPEEDS, ROWS))
 }
 
 #[library_benchmark]
 #[bench::row(setup = matrix)]
 fn products(
-    (mut multiplier, matrix, rows, mut products): (Multiplier, SignMatrix, RoundedRows, Products),
+    (matrix, rows, mut products): (SignMatrix, RowHistory, Products),
 ) -> i16 {
-    multiplier.multiply(&matrix, black_box(rows.chips()), &mut products);
+    products.multiply(Processor::best(), &matrix, black_box(rows.tables()));
     products.all[0]
 }
 

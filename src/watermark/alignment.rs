@@ -72,6 +72,18 @@ impl Alignment {
         self.ended[self.newest] = slots.map(|slots| Ended { row, slots });
     }
 
+    /// The row that ended when there were `slots` slots, if one did and counts.
+    pub fn ended_with(&self, slots: u64) -> Option<i64> {
+        let ended = self.ended[self.newest].filter(|ended| ended.slots == slots)?;
+        (self.under_way == 0).then_some(ended.row)
+    }
+
+    /// Whether the row under way of another has as many slots, or has ended with the same slot.
+    pub fn is_in_step(&self, other: &Alignment) -> bool {
+        let since = |rows: &Alignment| rows.ended[rows.newest].map(|ended| ended.slots);
+        self.under_way() == other.under_way() && (self.under_way > 0 || since(self) == since(other))
+    }
+
     /// Which windows are to be tested with the row that has just ended. The first turn of each is left to the end of
     /// the stream, so that there are no more tests than rows over `ROWS_PER_TEST`.
     pub fn due(&self) -> [bool; WINDOWS] {

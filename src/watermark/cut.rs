@@ -42,7 +42,7 @@ impl<'a> LatestRows<'a> {
         self.0.map(|row| {
             row.map_or(0.0, |(number, row)| {
                 let index = (number + o as i64).rem_euclid(signs.rows() as i64);
-                let [even, odd] = signs.product(index as usize, row.chips);
+                let [even, odd] = signs.row(index as usize).product(row.chips);
                 row.step
                     * match pilots {
                         Pilots::All => even + odd,
@@ -65,11 +65,12 @@ mod tests {
     use crate::watermark::correlation::SLOTS_PER_ROW;
     use crate::watermark::format::CHIPS;
     use crate::watermark::key::Key;
+    use crate::watermark::products::Tables;
 
     /// Of the rows that have ended, and with one under way.
     #[test]
     fn scores_are_of_the_latest_rows() {
-        const ROWS: usize = 48;
+        const ROWS: usize = 64;
         let mut signs = Key::from_bytes([3; 32]).signs();
         let mut of_rows = vec![[0.0; CHIPS]; ROWS];
         let mut matrix = SignMatrix::new(ROWS);
@@ -108,12 +109,13 @@ mod tests {
                 })
             };
             let mut rounded = crate::watermark::row_history::RoundedRows::new(1);
-            history.round_latest(SLOTS_PER_ROW, &mut rounded);
+            let mut tables = Tables::new(1);
+            history.round_latest(SLOTS_PER_ROW, &mut rounded, &mut tables);
             let check = |latest: LatestRows| {
-                for (o, pilots) in [(0, Pilots::All), (17, Pilots::Even), (47, Pilots::All)] {
+                for (o, pilots) in [(0, Pilots::All), (17, Pilots::Even), (63, Pilots::All)] {
                     let got = latest.scores(&matrix, o as usize, pilots);
                     for (got, exact) in got.into_iter().zip(exact(o, pilots)) {
-                        assert!((got - exact).abs() < 0.01, "{number}: {got} for {exact}");
+                        assert!((got - exact).abs() < 0.3, "{number}: {got} for {exact}");
                     }
                 }
             };

@@ -6,20 +6,25 @@
 //! between the two that stays the same: hypothesis `o` says that local row `r` is row `r + o` of the key.
 //!
 //! Only sums that fade are kept for each of them. They are read and written with every row, so what counts is how many
-//! of them the processor takes at once: they are whole numbers of 16 bits. Such a number is the score itself, in units
-//! of a 1024th: programme that grows louder makes the sums grow, not the scores.
+//! of them the processor takes at once, and what it does with each: they are whole numbers of 16 bits, and what fades
+//! is the unit. Such a number is the score in units of a 384th to a 768th: programme that grows louder makes the sums
+//! grow, not the scores. While it goes on the unit becomes smaller, until all numbers are halved and the unit doubles.
 //!
-//! All products are rounded down, so a score is never above what it would be in exact numbers, and [`super::bound`]
+//! All numbers are rounded down, so a score is never above what it would be in exact numbers, and [`super::bound`]
 //! holds for it.
 
 use super::rounding::whole;
 use super::windows::{FADED, LANES, SUMS, fading};
 use pulp::{Arch, Simd, WithSimd};
+use std::slice::ChunksExactMut;
 
-/// Units that a score of 1 has at first, which leave room for scores up to 32: one row has 14 at most.
-const UNITS: f32 = 1024.0;
+/// Units that a score of 1 has at most, which leave room for scores of 42: one row has 14 at most. With more, factors of
+/// new rows would not be less than a half.
+const UNITS: f32 = 768.0;
 /// Beyond this it has half as many: where a recording is searched piece by piece, a strong mark is not found at once.
 const HIGH: i16 = i16::MAX / 2;
+/// Halvings after which nothing is left.
+const MOST_HALVINGS: u32 = i16::BITS - 1;
 /// What factors are multiplied with to be whole numbers: of the product of two numbers of 16 bits the upper 16 bits are
 /// kept, for which processors have an instruction.
 const ONE: f32 = 65_536.0;
@@ -63,29 +68,13 @@ struct Sum {
     highest: i16,
 }
 
-/// What is done with the values of a sum and with those of a new row. A factor has to be less than a half.
+/// What is done with the values of a sum and with those of a new row.
 #[derive(Clone, Copy)]
 struct Factors {
-    /// Bits of the value that stay as they are: all or none.
-    whole: i16,
-    /// To be added is the value times this, and the new one times that.
-    part: i16,
+    /// The values are halved so often.
+    halvings: u32,
+    /// The new ones are multiplied by this, in units of 1 / [`ONE`]: less than a half.
     adds: i16,
-}
-
-impl Factors {
-    /// Also returns what they come to.
-    fn new(stays: f32, adds: f32) -> (Self, f32, f32) {
-        let factor = |of: f32| whole((of * ONE).clamp(i16::MIN.into(), i16::MAX.into())) as i16;
-        let all = if stays < 0.5 { 0 } else { 1 };
-        let factors = Factors {
-            whole: -all,
-            part: factor(stays - all as f32),
-            adds: factor(adds),
-        };
-        let part = factors.part as f32 / ONE;
-        (factors, all as f32 + part, factors.adds as f32 / ONE)
-    }
 }
 
 impl Sum {
@@ -110,11 +99,21 @@ impl Sum {
         if new == 0.0 {
             return None;
         }
-        let smaller = if self.highest > HIGH { 0.5 } else { 1.0 };
-        self.units *= smaller;
-        let (factors, stays, adds) = Factors::new(
-            smaller * (before / self.energy).sqrt(),
-            self.units * row.step / self.energy.sqrt(),
+        let mut factors = Factors {
+            halvings: (self.highest > HIGH) as u32,
+            adds: 0,
+        };
+        self.units *= (self.energy / before).sqrt() / (1 << factors.halvings) as f32;
+        while self.units > UNITS && factors.halvings < MOST_HALVINGS {
+            self.units *= 0.5;
+            factors.halvings += 1;
+        }
+        self.units = self.units.min(UNITS);
+        let adds = self.units * row.step / self.energy.sqrt();
+        factors.adds = whole((adds * ONE).min(i16::MAX.into())) as i16;
+        let (stays, adds) = (
+            0.5f32.powi(factors.halvings as i32),
+            factors.adds as f32 / ONE,
         );
         self.variance = stays * stays * self.variance + adds * adds * row.energy;
         Some(factors)
@@ -159,17 +158,16 @@ impl Evidence {
 
     /// Adds a row.
     pub fn add(&mut self, arch: Arch, row: NewRow) {
-        let values = self.values.chunks_exact_mut(self.count);
-        for (w, (sum, values)) in self.sums.iter_mut().zip(values).enumerate() {
-            let new = row.products;
-            if let Some(factors) = sum.fade(fading(w), &row) {
-                sum.highest = arch.dispatch(Fade {
-                    values,
-                    new,
-                    factors,
-                });
-            }
+        let mut factors = [None; SUMS];
+        for (w, sum) in self.sums.iter_mut().enumerate() {
+            factors[w] = sum.fade(fading(w), &row);
         }
+        arch.dispatch(Fade {
+            values: self.values.chunks_exact_mut(self.count),
+            new: row.products,
+            factors,
+            sums: &mut self.sums,
+        });
     }
 
     /// Highest score of each of the sums.
@@ -180,13 +178,6 @@ impl Evidence {
     /// Scores of the sums of hypothesis `o`.
     pub fn scores(&self, o: usize) -> [f32; SUMS] {
         std::array::from_fn(|w| self.sums[w].score(self.values[w * self.count + o]))
-    }
-
-    /// The first of the fading sums of hypothesis `o` as it is, and its energy.
-    pub fn faded(&self, o: usize) -> (f32, f32) {
-        let sum = self.sums[0];
-        let unit = (sum.energy / sum.variance.max(1.0)).sqrt();
-        (unit * self.values[o] as f32, sum.energy)
     }
 
     /// Calls `each` with every hypothesis of which a sum has the score `least`.
@@ -212,52 +203,44 @@ impl Evidence {
     }
 }
 
-/// Adds a row to a fading sum and tells the highest value. This is a type, as is the one below, because a closure
-/// would not be compiled for each instruction set.
+/// Adds a row to all fading sums, and takes note of the highest values. This is a type, as is the one below, because a
+/// closure would not be compiled for each instruction set.
 struct Fade<'a> {
-    values: &'a mut [i16],
+    values: ChunksExactMut<'a, i16>,
     new: &'a [i16],
-    factors: Factors,
+    factors: [Option<Factors>; SUMS],
+    sums: &'a mut [Sum; SUMS],
 }
 
 impl WithSimd for Fade<'_> {
-    type Output = i16;
+    type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> i16 {
-        let (mut highest, mut of_rest) = ([i16::MIN; 2 * LANES], [i16::MIN; LANES]);
-        // Two pieces at once, so that half as much time goes into counting them.
-        let (values, rest) = self.values.as_chunks_mut::<{ 2 * LANES }>();
-        let (new, rest_of_new) = self.new.as_chunks::<{ 2 * LANES }>();
-        for (values, new) in values.iter_mut().zip(new) {
-            highest = fade(values, new, self.factors, highest);
-        }
-        let rest = rest.as_chunks_mut::<LANES>().0.iter_mut();
-        for (values, new) in rest.zip(rest_of_new.as_chunks::<LANES>().0) {
-            of_rest = fade(values, new, self.factors, of_rest);
-        }
-        for piece in highest.as_chunks::<LANES>().0 {
-            for (most, one) in of_rest.iter_mut().zip(piece) {
-                *most = (*most).max(*one);
+    fn with_simd<S: Simd>(self, _: S) {
+        let sums = self.sums.iter_mut().zip(self.factors);
+        for (values, (sum, factors)) in self.values.zip(sums) {
+            let Some(factors) = factors else { continue };
+            let mut highest = [i16::MIN; LANES];
+            let new = self.new.as_chunks::<LANES>().0;
+            for (values, new) in values.as_chunks_mut::<LANES>().0.iter_mut().zip(new) {
+                highest = fade(values, new, factors, highest);
             }
+            sum.highest = highest.into_iter().fold(i16::MIN, i16::max);
         }
-        of_rest.into_iter().fold(i16::MIN, i16::max)
     }
 }
 
 #[inline(always)]
-fn fade<const COUNT: usize>(
-    values: &mut [i16; COUNT],
-    new: &[i16; COUNT],
+fn fade(
+    values: &mut [i16; LANES],
+    new: &[i16; LANES],
     factors: Factors,
-    mut highest: [i16; COUNT],
-) -> [i16; COUNT] {
-    let Factors { whole, part, adds } = factors;
-    for i in 0..COUNT {
-        let stays = (values[i] & whole).wrapping_add(times(values[i], part));
-        let sum = stays.saturating_add(times(new[i], adds));
-        values[i] = sum;
-        highest[i] = highest[i].max(sum);
+    mut highest: [i16; LANES],
+) -> [i16; LANES] {
+    for i in 0..LANES {
+        let stays = values[i].wrapping_shr(factors.halvings);
+        values[i] = stays.saturating_add(times(new[i], factors.adds));
+        highest[i] = highest[i].max(values[i]);
     }
     highest
 }
@@ -347,8 +330,9 @@ mod tests {
                 let before = stays * stays * energies[w];
                 energies[w] = before + energy as f64;
                 if step > 0.0 {
-                    // Two products are rounded down by a unit at most.
-                    lost[w] = (before / energies[w]).sqrt() * lost[w] + 2.0 / UNITS as f64;
+                    // A product is rounded down by a unit at most, and a half by another.
+                    let units = UNITS as f64 / 2.0;
+                    lost[w] = (before / energies[w]).sqrt() * lost[w] + 2.0 / units;
                 }
                 for (sums, new) in exact.iter_mut().zip(&new) {
                     sums[w] = stays * sums[w] + step as f64 * *new as f64;
@@ -360,8 +344,8 @@ mod tests {
                     let off = sums[w] / energies[w].sqrt() - score as f64;
                     let most = 1.05 * lost[w];
                     assert!((-2e-3..most).contains(&off), "row {row}, sum {w}: {off}");
-                    // A unit a row on average.
-                    squares += (off - 0.5 * lost[w]).powi(2);
+                    // Half a unit a row on average, and units are mostly smaller.
+                    squares += (off - 0.2 * lost[w]).powi(2);
                 }
             }
             let deviation = (squares / (COUNT * SUMS) as f64).sqrt();
@@ -427,7 +411,6 @@ mod tests {
             assert!(evidence.highest().iter().all(|score| score.is_finite()));
         }
         assert_eq!(evidence.highest(), [0.0; SUMS]);
-        assert_eq!(evidence.faded(0), (0.0, 0.0));
     }
 
     #[test]

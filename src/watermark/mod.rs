@@ -29,6 +29,7 @@ mod judge;
 pub mod key;
 mod lag;
 mod levels;
+mod lookup;
 mod masking;
 mod modulation;
 mod network;
@@ -54,8 +55,9 @@ pub mod stages {
     pub use super::downmix::Downmix;
     pub use super::evidence::{Evidence, NewRow};
     pub use super::format::{CHIPS, ROWS};
+    pub use super::lookup::Processor;
     pub use super::masking::Masking;
-    pub use super::products::{Multiplier, Products, SignMatrix};
+    pub use super::products::{Products, SignMatrix};
     pub use super::row_history::{RoundedRows, RowHistory};
     pub use super::speeds::{speed_maps, write_chips};
     pub use super::weighting::Weighting;

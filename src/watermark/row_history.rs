@@ -6,10 +6,10 @@
 //! other way round; and a row is looked at only when it ends. So one product with the sum of
 //! five slots takes the place of five products, each added to the evidence of every alignment.
 //!
-//! The chips are rounded to whole numbers of 16 bits, as twice as many of these are added at once as of numbers of 32
-//! bits. The step is a 32 000th of the sum of all magnitudes, so no sum of chips times signs leaves the range, and what
-//! rounding adds to a score deviates by some 0.002. The rounded chips are what counts from then on: they do not depend
-//! on the key any more than the exact ones do, so the bound of [`super::bound`] holds for them as they are.
+//! The chips are rounded to whole numbers of a byte, as many of these are multiplied at once. A step is so large that
+//! the magnitudes of a batch of the products, a sixth of the chips, never add up to more than a byte holds: magnitudes are
+//! 3.6 steps on average. If they are all alike, which is the worst case, rounding takes 0.3 % from a score. The rounded chips are what counts from then on: they do not depend on the key
+//! any more than the exact ones do, so the bound of [`super::bound`] holds for them as they are.
 //!
 //! A row always means the latest five slots. At speeds other than the nominal one a row has four or six of them now and
 //! then: it then borrows a slot from the row before it or leaves its first one out, which loses next to nothing.
@@ -18,32 +18,39 @@
 use super::candidate::Pilots;
 use super::correlation::SLOTS_PER_ROW;
 use super::format::CHIPS;
+use super::products::{BATCHES, MOST, SCALE, Tables};
 use super::rounding::whole;
+use super::speeds::kept;
 use super::windows::ROWS_KEPT;
 use pulp::{Arch, Simd, WithSimd};
 
 /// Rows that are kept, each slot ends one: those of the longest window that is cut, of up to six slots each.
 const KEPT: usize = 64;
+const _: () = assert!(CHIPS.is_multiple_of(BATCHES));
 const _: () = assert!(KEPT > 6 * ROWS_KEPT - 6);
-/// Magnitudes of a row add up to so many steps, give or take half a step a chip: that is less than 32 767.
-const STEPS: f32 = 32_000.0;
+/// The magnitudes of a batch add up to so many steps before they are rounded, and to more than [`MOST`] afterwards in
+/// one row of a thousand. For those there is a number that is safe, as each is rounded by half a step at most.
+const STEPS: [f32; 2] = [
+    MOST as f32 - 5.0,
+    (MOST - (CHIPS / BATCHES) as i32 / 2 - 1) as f32,
+];
 /// Sums of magnitudes outside of this are no correlations of audio; such a row counts as silence.
 const MAGNITUDES: std::ops::RangeInclusive<f32> = 1e-25..=1e15;
 
 /// The chips of one row, or of what there is of it, at each speed, in whole steps.
 #[derive(Clone)]
 pub struct RoundedRows {
-    chips: Vec<[i16; CHIPS]>,
-    /// How large a step is.
+    chips: Vec<[i8; CHIPS]>,
+    /// How large a step of the products is, which are [`SCALE`] times the sum of the chips.
     steps: Vec<f32>,
-    /// Sums of squares, in steps: of all chips and of the even ones.
+    /// Sums of squares, in such steps: of all chips and of the even ones.
     energies: Vec<[f32; 2]>,
 }
 
 /// The chips of one row at one speed.
 #[derive(Clone, Copy)]
 pub struct RoundedRow<'a> {
-    pub chips: &'a [i16; CHIPS],
+    pub chips: &'a [i8; CHIPS],
     pub step: f32,
     energies: [f32; 2],
 }
@@ -86,8 +93,13 @@ impl RoundedRows {
         }
     }
 
+    /// Chips at the speeds that are kept.
+    fn kept(&self) -> impl Iterator<Item = &[i8; CHIPS]> {
+        kept(self.chips.len()).map(|speed| &self.chips[speed])
+    }
+
     /// Chips at all speeds.
-    pub fn chips(&self) -> &[[i16; CHIPS]] {
+    pub fn chips(&self) -> &[[i8; CHIPS]] {
         &self.chips
     }
 }
@@ -111,41 +123,53 @@ impl WithSimd for Round<'_> {
         let rounded = chips.iter_mut().zip(steps).zip(energies);
         for (((rounded, step), energies), chips) in rounded.zip(self.chips.as_chunks::<CHIPS>().0) {
             *step = round(chips, rounded);
-            // Of even and odd ones in turn.
-            let mut sums = [0.0; 6];
-            for chips in rounded.as_chunks::<6>().0 {
+            let mut sums = [0i32; 2];
+            for chips in rounded.as_chunks::<2>().0 {
                 for (sum, chip) in sums.iter_mut().zip(chips) {
-                    *sum += *chip as f32 * *chip as f32;
+                    *sum += *chip as i32 * *chip as i32;
                 }
             }
-            let even = sums[0] + sums[2] + sums[4];
-            *energies = [even + sums[1] + sums[3] + sums[5], even];
+            let [even, odd] = sums.map(|sum| (SCALE as i32 * SCALE as i32) as f32 * sum as f32);
+            *energies = [even + odd, even];
         }
     }
 }
 
-/// Rounds the chips of a row; returns how large a step is.
+/// Rounds the chips of a row; returns how large a step of the products is.
 #[inline(always)]
-fn round(chips: &[f32; CHIPS], rounded: &mut [i16; CHIPS]) -> f32 {
-    // Several sums side by side, because one alone would have to wait for each addition.
-    let (pieces, rest) = chips.as_chunks::<8>();
-    let mut sums = [0.0; 8];
-    for piece in pieces {
-        for (sum, chip) in sums.iter_mut().zip(piece) {
-            *sum += chip.abs();
-        }
-    }
-    let rest = rest.iter().map(|chip| chip.abs()).sum::<f32>();
-    let magnitudes = sums.iter().sum::<f32>() + rest;
-    if !MAGNITUDES.contains(&magnitudes) {
+fn round(chips: &[f32; CHIPS], rounded: &mut [i8; CHIPS]) -> f32 {
+    let sums = batches(chips, |chip| chip.abs());
+    if !MAGNITUDES.contains(&sums.iter().sum::<f32>()) {
         rounded.fill(0);
         return 0.0;
     }
-    let each = STEPS / magnitudes;
-    for (rounded, chip) in rounded.iter_mut().zip(chips) {
-        *rounded = whole(chip * each) as i16;
+    let most = sums.into_iter().fold(0.0, f32::max);
+    for steps in STEPS {
+        for (rounded, chip) in rounded.iter_mut().zip(chips) {
+            *rounded = whole(chip * (steps / most)) as i8;
+        }
+        let sums = batches(rounded, |chip| chip.unsigned_abs() as i32);
+        if sums.into_iter().all(|sum| sum <= MOST) {
+            return most / (steps * SCALE as f32);
+        }
     }
-    magnitudes / STEPS
+    rounded.fill(0);
+    0.0
+}
+
+/// Sums of the magnitudes of the chips of each batch.
+#[inline(always)]
+fn batches<T, S: Default + Copy + std::ops::AddAssign>(
+    chips: &[T; CHIPS],
+    magnitude: impl Fn(&T) -> S,
+) -> [S; BATCHES] {
+    let mut sums = [S::default(); BATCHES];
+    for chips in chips.as_chunks::<BATCHES>().0 {
+        for (sum, chip) in sums.iter_mut().zip(chips) {
+            *sum += magnitude(chip);
+        }
+    }
+    sums
 }
 
 /// The latest rows at each speed.
@@ -154,6 +178,8 @@ pub struct RowHistory {
     latest: LatestSlots,
     sums: Vec<f32>,
     rows: Vec<RoundedRows>,
+    /// Of the latest row.
+    tables: Tables,
     slots: u64,
 }
 
@@ -165,6 +191,7 @@ impl RowHistory {
             latest: LatestSlots::new(speeds * CHIPS),
             sums: vec![0.0; speeds * CHIPS],
             rows: vec![RoundedRows::new(speeds); KEPT],
+            tables: Tables::new(kept(speeds).len()),
             slots: 0,
         }
     }
@@ -180,7 +207,9 @@ impl RowHistory {
         self.latest.push(chips);
         self.slots += 1;
         self.latest.sum(SLOTS_PER_ROW, 0, &mut self.sums);
-        self.rows[self.slots as usize % KEPT].round(self.arch, &self.sums);
+        let rows = &mut self.rows[self.slots as usize % KEPT];
+        rows.round(self.arch, &self.sums);
+        self.tables.fill(self.arch, rows.kept());
     }
 
     /// Slots so far.
@@ -199,10 +228,16 @@ impl RowHistory {
         self.ended_at(self.slots)
     }
 
+    /// What the row that ended last is multiplied with, at the speeds that are kept.
+    pub fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
     /// Rounds the latest `slots` slots, which are the row under way.
-    pub fn round_latest(&mut self, slots: usize, rows: &mut RoundedRows) {
+    pub fn round_latest(&mut self, slots: usize, rows: &mut RoundedRows, tables: &mut Tables) {
         self.latest.sum(slots, 0, &mut self.sums);
         rows.round(self.arch, &self.sums);
+        tables.fill(self.arch, rows.kept());
     }
 
     /// Writes the sum of the latest `slots` slots at one speed.
@@ -307,21 +342,27 @@ mod tests {
         rows.round(Arch::new(), &chips);
         assert_eq!((rows.at(0).step, rows.chips()[0]), (0.0, [0; CHIPS]));
         let row = rows.at(1);
-        let (mut all, mut even) = (0.0, 0.0);
+        let step = SCALE as f32 * row.step;
+        let (mut product, mut exact_energy, mut energies) = (0.0, 0.0, [0.0; 2]);
         for (chip, (rounded, exact)) in row.chips.iter().zip(&chips[CHIPS..]).enumerate() {
-            assert!((row.step * *rounded as f32 - exact).abs() <= 0.51 * row.step);
-            all += exact * exact;
-            even += if chip % 2 == 0 { exact * exact } else { 0.0 };
+            let rounded = step * *rounded as f32;
+            assert!((rounded - exact).abs() <= 0.51 * step);
+            product += rounded * exact;
+            exact_energy += exact * exact;
+            energies[0] += rounded * rounded;
+            energies[1] += if chip % 2 == 0 {
+                rounded * rounded
+            } else {
+                0.0
+            };
         }
-        let sum = row
-            .chips
-            .iter()
-            .map(|chip| chip.unsigned_abs() as u32)
-            .sum::<u32>();
-        assert!(sum <= 32_000 + CHIPS as u32 / 2, "{sum}");
-        for (pilots, exact) in Pilots::BOTH.into_iter().zip([all, even]) {
+        let alike = product / (exact_energy * energies[0]).sqrt();
+        assert!(alike > 0.996, "{alike}");
+        let sums = batches(row.chips, |chip| chip.unsigned_abs() as i32);
+        assert!(sums.iter().all(|sum| (90..=MOST).contains(sum)), "{sums:?}");
+        for (pilots, exact) in Pilots::BOTH.into_iter().zip(energies) {
             let energy = row.step * row.step * row.energy(pilots);
-            assert!((energy / exact - 1.0).abs() < 1e-3, "{energy} for {exact}");
+            assert!((energy / exact - 1.0).abs() < 1e-5, "{energy} for {exact}");
         }
     }
 

@@ -85,6 +85,11 @@ impl KeyRows {
         self.matrix.load(index as u64, &signs);
     }
 
+    /// The hypothesis that puts the same rows of the key at local rows that are `less` less.
+    pub fn shifted(&self, offset: usize, less: i64) -> usize {
+        (offset as i64 + less).rem_euclid(self.len() as i64) as usize
+    }
+
     /// Row of the key that hypothesis `offset` puts at local row `local`.
     pub fn row_of_key(&self, local: i64, offset: usize) -> u64 {
         let rows = self.len() as i64;

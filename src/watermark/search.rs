@@ -6,20 +6,22 @@
 //! evidence of the alignment whose row has just ended.
 //!
 //! There it is tested, and the row under way when the stream ends: an excerpt of 2 s has no evidence to give away. No
-//! row is tested twice. The sums of neighbouring slots are nearly the same, so more tests would find little more, and
+//! row is tested twice. Evidence is kept for every second speed ([`super::speeds::kept`]): between two of them a mark
+//! has 0.74 of its score with either, which is enough to see that there is something, and the windows that are cut are
+//! then made at the speeds beside it as well. The sums of neighbouring slots are nearly the same, so more tests would find little more, and
 //! each raises the threshold.
 
 use super::alignment::Alignment;
 use super::candidate::{Best, Candidate, LocalClock, Pilots};
 use super::correlation::{SLOT, SLOTS_PER_ROW};
-use super::cut::{LatestRows, Row};
+use super::cut::LatestRows;
 use super::evidence::{Evidence, NewRow, turn};
 use super::format::CHIPS;
-use super::row_history::{RoundedRow, RowHistory};
+use super::row_history::{RoundedRow, RoundedRows, RowHistory};
 use super::rows::KeyRows;
-use super::speeds::SpeedMap;
+use super::speeds::{SpeedMap, is_kept, kept, lane};
 use super::thresholds::Thresholds;
-use super::windows::{self, CUT, FADING, KEPT, LATEST, WINDOWS, fading};
+use super::windows::{self, CUT, FADING, KEPT, LATEST, SUMS, WINDOWS};
 use super::workspace::Workspace;
 use pulp::Arch;
 
@@ -45,32 +47,42 @@ pub struct Search {
     thresholds: Thresholds,
     /// Slots since all evidence was forgotten.
     slots: u64,
-    /// Speed `v` and alignment `a` at `v * SLOTS_PER_ROW + a`. Chips and products are in the same order.
+    speeds: usize,
+    /// Speed `v` and alignment `a` at `v * SLOTS_PER_ROW + a`.
     alignments: Vec<Alignment>,
     /// See [`Search::at`].
     evidence: Vec<Evidence>,
     highest: f64,
 }
 
-/// Highest score of each window, and which hypothesis has it.
-struct Scores {
-    scores: [f32; WINDOWS],
-    hypotheses: [usize; WINDOWS],
+/// A place where hypotheses are tested.
+#[derive(Clone, Copy)]
+struct Tested {
+    /// Of speed and alignment.
+    at: usize,
+    pilots: Pilots,
+    /// Windows that are to be tested.
+    due: [bool; WINDOWS],
+    /// Share of the threshold, see [`SCREEN`].
+    screen: f64,
+    /// Slots of the row under way, which [`Workspace::under_way`] holds; 0 without one.
+    slots: usize,
 }
 
 impl Search {
     /// A search in `rows` over `speeds` speeds.
     pub fn new(rows: KeyRows, speeds: usize, thresholds: Thresholds) -> Self {
         let count = rows.len();
-        let places = speeds * SLOTS_PER_ROW;
+        let evidence = Pilots::BOTH.len() * kept(speeds).len() * SLOTS_PER_ROW;
         Search {
             arch: Arch::new(),
             rows,
             clock: LocalClock { first_row: 0 },
             thresholds,
             slots: 0,
-            alignments: vec![Alignment::NONE; places],
-            evidence: vec![Evidence::new(count); Pilots::BOTH.len() * places],
+            speeds,
+            alignments: vec![Alignment::NONE; speeds * SLOTS_PER_ROW],
+            evidence: vec![Evidence::new(count); evidence],
             highest: 0.0,
         }
     }
@@ -152,24 +164,34 @@ impl Search {
     ) -> Best {
         self.rows.follow(self.clock, seconds);
         self.slots += 1;
-        let latest = history.latest();
-        let (matrix, products) = (&self.rows.matrix, &mut work.products);
-        work.multiplier.multiply(matrix, latest.chips(), products);
-        let mut best = Best::default();
-        for i in 0..self.alignments.len() {
-            let (v, alignment) = (i / SLOTS_PER_ROW, i % SLOTS_PER_ROW);
-            let speed = maps[v].speed;
+        let products = &mut work.products;
+        products.multiply(work.processor, &self.rows.matrix, history.tables());
+        // After all was forgotten in mid-stream, what began before that counts no more.
+        let counts = self.slots >= SLOTS_PER_ROW as u64 || self.slots == history.slots();
+        for (i, alignment) in self.alignments.iter_mut().enumerate() {
+            let (speed, number) = (maps[i / SLOTS_PER_ROW].speed, i % SLOTS_PER_ROW);
             // Whether the row ends with this slot follows from when the next one is due.
-            let row = self.clock.row(seconds, speed, alignment);
-            let ended = self.clock.row(seconds + SLOT, speed, alignment) - 1;
-            if self.alignments[i].advance(row, ended) {
-                self.end_row(i, ended, history, work, &mut best);
+            let row = self.clock.row(seconds, speed, number);
+            let ended = self.clock.row(seconds + SLOT, speed, number) - 1;
+            if alignment.advance(row, ended) {
+                alignment.end(ended, counts.then_some(history.slots()));
+                if counts && self.slots >= FEWEST_SLOTS {
+                    alignment.tested = Some(ended);
+                }
+            }
+        }
+        let mut best = Best::default();
+        for speed in kept(self.speeds) {
+            for i in speed * SLOTS_PER_ROW..(speed + 1) * SLOTS_PER_ROW {
+                if let Some(row) = self.alignments[i].ended_with(history.slots()) {
+                    self.end_row(i, row, history, work, &mut best);
+                }
             }
         }
         best
     }
 
-    /// Ends local row `row` of speed and alignment `i` and tests it.
+    /// Adds local row `row` of speed and alignment `i`, which has just ended, and tests it.
     fn end_row(
         &mut self,
         i: usize,
@@ -178,25 +200,22 @@ impl Search {
         work: &mut Workspace,
         best: &mut Best,
     ) {
-        // After all was forgotten in mid-stream, what began before that counts no more.
-        let counts = self.slots >= SLOTS_PER_ROW as u64 || self.slots == history.slots();
-        self.alignments[i].end(row, counts.then_some(history.slots()));
-        if !counts {
-            return;
-        }
         let chips = history.latest().at(i / SLOTS_PER_ROW);
         for pilots in Pilots::BOTH {
             self.turn(i, pilots, row, work);
             let at = self.at(i, pilots);
-            let evidence = &mut self.evidence[at];
             let new = new_row(&work.turned, chips, pilots);
-            evidence.add(self.arch, new);
+            self.evidence[at].add(self.arch, new);
             if self.slots >= FEWEST_SLOTS {
-                self.alignments[i].tested = Some(row);
+                let tested = Tested {
+                    at: i,
+                    pilots,
+                    due: self.alignments[i].due(),
+                    screen: SCREEN,
+                    slots: 0,
+                };
                 let evidence = &self.evidence[at];
-                let scores = self.scores(evidence, i, pilots, None, SCREEN, history);
-                let due = self.alignments[i].due();
-                let highest = self.compare(i, pilots, &scores, &due, best);
+                let highest = self.test(evidence, tested, history, &work.under_way, best);
                 self.highest = self.highest.max(highest);
             }
         }
@@ -206,8 +225,8 @@ impl Search {
     /// comes from memory that no near cache holds.
     fn at(&self, i: usize, pilots: Pilots) -> usize {
         let (speed, alignment) = (i / SLOTS_PER_ROW, i % SLOTS_PER_ROW);
-        let speeds = self.alignments.len() / SLOTS_PER_ROW;
-        (alignment * speeds + speed) * Pilots::BOTH.len() + pilots as usize
+        let lane = lane(speed, self.speeds);
+        (alignment * kept(self.speeds).len() + lane) * Pilots::BOTH.len() + pilots as usize
     }
 
     /// Turns the latest products at speed and alignment `i`, whose row is `row`.
@@ -216,43 +235,70 @@ impl Search {
             Pilots::All => &work.products.all,
             Pilots::Even => &work.products.pilots,
         };
-        let first = i / SLOTS_PER_ROW * self.rows.len();
-        turn(&products[first..][..self.rows.len()], row, &mut work.turned);
+        let rows = self.rows.len();
+        let first = lane(i / SLOTS_PER_ROW, self.speeds) * rows;
+        turn(&products[first..][..rows], row, &mut work.turned);
     }
 
-    /// Highest score of each window at speed and alignment `i`, of which this is the evidence, with a row under way or
-    /// without. The windows that are cut are made only for hypotheses of which a fading sum has the share `screen` of
-    /// the threshold; others count as 0.
-    fn scores(
+    /// Takes the best hypothesis of a place, of which this is the evidence, and of the same place at the speeds beside
+    /// it, if it is better; returns the highest score. The windows that are cut are made only for hypotheses of which a
+    /// fading sum is high enough; others count as 0.
+    fn test(
         &self,
         evidence: &Evidence,
-        i: usize,
-        pilots: Pilots,
-        under_way: Option<Row>,
-        screen: f64,
+        tested: Tested,
         history: &RowHistory,
-    ) -> Scores {
-        let speed = i / SLOTS_PER_ROW;
-        let mut scores = Scores {
-            scores: [0.0; WINDOWS],
-            hypotheses: [0; WINDOWS],
-        };
-        scores.scores[CUT..].copy_from_slice(&evidence.highest()[..FADING]);
-        let least = (screen * self.thresholds.of(speed, pilots, LATEST)) as f32;
-        let mut rows = None;
+        under_way: &RoundedRows,
+        best: &mut Best,
+    ) -> f64 {
+        let Tested { at, pilots, .. } = tested;
+        let speed = at / SLOTS_PER_ROW;
+        let fading = evidence.highest().into_iter().zip(&tested.due[CUT..]);
+        let fading = fading.take(FADING).filter(|(_, due)| **due);
+        let mut highest = fading.map(|(score, _)| score as f64).fold(0.0, f64::max);
+        let least = (tested.screen * self.thresholds.of(speed, pilots, LATEST)) as f32;
+        let mut places = None;
         evidence.passing(self.arch, least, |o| {
-            let rows = rows.get_or_insert_with(|| {
-                LatestRows::new(&self.alignments[i], history, speed, under_way)
-            });
-            let cut = rows.scores(&self.rows.matrix, o, pilots);
-            let fading = evidence.scores(o);
-            for (w, score) in cut.into_iter().chain(fading).take(WINDOWS).enumerate() {
-                if score >= scores.scores[w] {
-                    (scores.scores[w], scores.hypotheses[w]) = (score, o);
-                }
+            let places = places
+                .get_or_insert_with(|| self.places_beside(at, tested.slots, history, under_way));
+            for (i, shift, rows) in places.iter().flatten() {
+                let o = self.rows.shifted(o, *shift);
+                let cut = rows.scores(&self.rows.matrix, o, pilots);
+                let fading = match *i == at {
+                    true => evidence.scores(o),
+                    false => [0.0; SUMS],
+                };
+                let mut scores = cut.into_iter().chain(fading);
+                let scores = std::array::from_fn(|_| scores.next().unwrap_or_default());
+                let score = self.compare((*i, pilots, o), &scores, &tested.due, best);
+                highest = highest.max(score);
             }
         });
-        scores
+        highest
+    }
+
+    /// The place of speed and alignment `i`, and those at the speeds beside it whose rows end with the same slot, or
+    /// have as many slots under way: how much less their local rows are, and their latest rows.
+    fn places_beside<'a>(
+        &self,
+        i: usize,
+        slots: usize,
+        history: &'a RowHistory,
+        under_way: &'a RoundedRows,
+    ) -> [Option<(usize, i64, LatestRows<'a>)>; 3] {
+        let (speed, state) = (i / SLOTS_PER_ROW, &self.alignments[i]);
+        let beside = [Some(speed), speed.checked_sub(1), Some(speed + 1)];
+        beside.map(|other| {
+            let other = other.filter(|other| *other < self.speeds)?;
+            let places = other * SLOTS_PER_ROW..(other + 1) * SLOTS_PER_ROW;
+            let mut places = places.filter(|j| other != speed || *j == i);
+            let j = places.find(|j| self.alignments[*j].is_in_step(state))?;
+            let alignment = &self.alignments[j];
+            let row = alignment.row()?;
+            let latest = (slots > 0).then(|| (row, under_way.at(other)));
+            let rows = LatestRows::new(alignment, history, other, latest);
+            Some((j, state.row()? - row, rows))
+        })
     }
 
     /// The best place above the threshold of all that has been tested.
@@ -302,20 +348,28 @@ impl Search {
                 if self.alignments[i].under_way() != slots || tested && !again {
                     continue;
                 }
+                if !again {
+                    self.alignments[i].tested = row;
+                }
+                if !is_kept(i / SLOTS_PER_ROW, self.speeds) {
+                    continue;
+                }
                 if !multiplied {
                     self.multiply_under_way(slots, history, work);
                     multiplied = true;
                 }
-                if !again {
-                    self.alignments[i].tested = row;
-                }
-                let due = match again {
-                    true => [true; WINDOWS],
-                    false => self.alignments[i].due_at_end(),
-                };
                 for pilots in Pilots::BOTH {
-                    let scores = self.scores_under_way(i, pilots, slots, history, work);
-                    highest = highest.max(self.compare(i, pilots, &scores, &due, best));
+                    let tested = Tested {
+                        at: i,
+                        pilots,
+                        due: match again {
+                            true => [true; WINDOWS],
+                            false => self.alignments[i].due_at_end(),
+                        },
+                        screen: SCREEN_AT_END,
+                        slots,
+                    };
+                    highest = highest.max(self.test_under_way(tested, history, work, best));
                 }
             }
         }
@@ -324,49 +378,53 @@ impl Search {
 
     /// Multiplies what there is of a row of which `slots` slots are there with the signs, at all speeds.
     fn multiply_under_way(&self, slots: usize, history: &mut RowHistory, work: &mut Workspace) {
-        history.round_latest(slots, &mut work.under_way);
-        let (chips, products) = (work.under_way.chips(), &mut work.products);
-        work.multiplier.multiply(&self.rows.matrix, chips, products);
+        history.round_latest(slots, &mut work.under_way, &mut work.tables);
+        let products = &mut work.products;
+        products.multiply(work.processor, &self.rows.matrix, &work.tables);
     }
 
-    /// [`Search::scores`] with the row under way, which has so many slots and has been multiplied.
-    fn scores_under_way(
+    /// [`Search::test`] with the row under way, which has been multiplied.
+    fn test_under_way(
         &self,
-        i: usize,
-        pilots: Pilots,
-        slots: usize,
+        tested: Tested,
         history: &RowHistory,
         work: &mut Workspace,
-    ) -> Scores {
+        best: &mut Best,
+    ) -> f64 {
+        let Tested {
+            at: i,
+            pilots,
+            slots,
+            ..
+        } = tested;
         let evidence = &self.evidence[self.at(i, pilots)];
         // Slots that were before all was forgotten count no more.
         let counts = self.slots >= slots as u64 || self.slots == history.slots();
         let Some(row) = self.alignments[i].row().filter(|_| slots > 0 && counts) else {
-            return self.scores(evidence, i, pilots, None, SCREEN_AT_END, history);
+            let tested = Tested { slots: 0, ..tested };
+            return self.test(evidence, tested, history, &work.under_way, best);
         };
         self.turn(i, pilots, row, work);
         let chips = work.under_way.at(i / SLOTS_PER_ROW);
         work.trial.copy_from(evidence);
         let new = new_row(&work.turned, chips, pilots);
         work.trial.add(self.arch, new);
-        let row = Some((row, chips));
-        self.scores(&work.trial, i, pilots, row, SCREEN_AT_END, history)
+        self.test(&work.trial, tested, history, &work.under_way, best)
     }
 
-    /// Takes the best of speed and alignment `i`, of which these are the scores, of the windows that are `due`, if it
-    /// is better; returns its highest score.
+    /// Takes a hypothesis, of which these are the scores, if it is better in a window that is `due`; returns its
+    /// highest score.
     fn compare(
         &self,
-        i: usize,
-        pilots: Pilots,
-        scores: &Scores,
+        (i, pilots, offset): (usize, Pilots, usize),
+        scores: &[f32; WINDOWS],
         due: &[bool; WINDOWS],
         best: &mut Best,
     ) -> f64 {
         let (speed, alignment) = (i / SLOTS_PER_ROW, i % SLOTS_PER_ROW);
         let mut highest = 0.0f64;
         for window in (0..WINDOWS).filter(|window| due[*window]) {
-            let score = scores.scores[window] as f64;
+            let score = scores[window] as f64;
             highest = highest.max(score);
             if score <= self.thresholds.of(speed, pilots, window) {
                 continue;
@@ -381,7 +439,7 @@ impl Search {
                     speed,
                     alignment,
                     pilots,
-                    offset: scores.hypotheses[window],
+                    offset,
                 });
             }
         }
@@ -414,21 +472,14 @@ impl Search {
     ) -> Before {
         let i = speed * SLOTS_PER_ROW + alignment;
         let alignment = &self.alignments[i];
-        let (sum, sum_energy) = self.evidence[self.at(i, pilots)].faded(o);
         // A row that is not there yet takes the place of the latest.
         let under_way = (alignment.under_way() > 0).then_some((0, RoundedRow::SILENCE));
         let rows = LatestRows::new(alignment, history, speed, under_way);
         let sums = rows.sums(&self.rows.matrix, o, pilots);
         let energies = rows.energies(pilots);
-        let (faded, faded_energy) = match under_way {
-            Some(_) => (fading(0) * sum, fading(0) * fading(0) * sum_energy),
-            None => (sum - sums[0], (sum_energy - energies[0]).max(0.0)),
-        };
         Before {
             rows: std::array::from_fn(|age| sums[age + 1]),
             energies: std::array::from_fn(|age| energies[age + 1]),
-            faded,
-            faded_energy,
         }
     }
 
@@ -449,9 +500,6 @@ pub struct Before {
     /// The rows, newest first, and their energies.
     pub rows: [f32; KEPT],
     pub energies: [f32; KEPT],
-    /// The first of the fading sums, and its energy.
-    pub faded: f32,
-    pub faded_energy: f32,
 }
 
 fn new_row<'a>(turned: &'a [i16], chips: RoundedRow, pilots: Pilots) -> NewRow<'a> {

@@ -6,6 +6,7 @@ use super::format::{CHIP_LOW, CHIP_WIDTH, CHIPS, DELAY};
 use pulp::{Arch, Simd, WithSimd};
 use rustfft::num_complex::Complex;
 use std::f64::consts::TAU;
+use std::iter::StepBy;
 use std::ops::Range;
 
 /// Distance of two speeds that are searched, as a ratio: half of it shifts the lag by 16 us and costs 7 %
@@ -19,6 +20,21 @@ pub fn speed_maps(deviation: f64, correlator: &Correlator) -> Vec<SpeedMap> {
         .map(|step| 1.0 + step as f64 * SPEED_STEP)
         .map(|speed| SpeedMap::new(speed, correlator))
         .collect()
+}
+
+/// Of so many speeds those that the search keeps evidence for: every second one, and the nominal one among them.
+pub fn kept(speeds: usize) -> StepBy<Range<usize>> {
+    (speeds / 2 % 2..speeds).step_by(2)
+}
+
+/// Whether a speed is one of these.
+pub fn is_kept(speed: usize, speeds: usize) -> bool {
+    speed % 2 == speeds / 2 % 2
+}
+
+/// Which of these a speed is.
+pub fn lane(speed: usize, speeds: usize) -> usize {
+    (speed - speeds / 2 % 2) / 2
 }
 
 /// Writes the chips of a slot, speed by speed.

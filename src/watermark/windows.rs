@@ -15,6 +15,7 @@
 
 use super::correlation::{SLOT, SLOTS_PER_ROW};
 use super::format::ROW;
+use super::lookup::ROWS_AT_ONCE;
 
 /// Whole rows before the latest in each of the windows that are cut.
 pub const CUT_WINDOWS: [usize; 5] = [3, 4, 6, 8, 10];
@@ -41,7 +42,7 @@ pub const ROWS_PER_TEST: [u64; WINDOWS] = [1, 1, 1, 1, 1, 1, 2, 4, 8];
 pub const ALARM_SHARES: [f64; WINDOWS] = [0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.2];
 
 /// Hypotheses are taken in pieces of this many; their number is a multiple of it.
-pub const LANES: usize = 16;
+pub const LANES: usize = ROWS_AT_ONCE;
 
 /// Energy that counts as none: a score of it does, too.
 pub const FADED: f32 = 1e-30;

@@ -2,14 +2,15 @@
 //! What a search needs only while it looks at a slot: all keys share it, and so it stays in the near caches.
 
 use super::evidence::Evidence;
-use super::products::{Multiplier, Products};
+use super::lookup::Processor;
+use super::products::{Products, Tables};
 use super::row_history::RoundedRows;
-use pulp::Arch;
+use super::speeds::kept;
 
 /// Room for a search in so many rows at so many speeds.
 pub struct Workspace {
-    pub multiplier: Multiplier,
-    /// Of the latest row, or of a row under way, at each speed with each row of the key.
+    pub processor: Processor,
+    /// Of the latest row, or of a row under way, at each speed that is kept with each row of the key.
     pub products: Products,
     /// Products at one speed, hypothesis by hypothesis.
     pub turned: Vec<i16>,
@@ -17,17 +18,19 @@ pub struct Workspace {
     pub trial: Evidence,
     /// The chips of rows under way.
     pub under_way: RoundedRows,
+    pub tables: Tables,
 }
 
 impl Workspace {
     /// For `rows` rows and `speeds` speeds.
     pub fn new(rows: usize, speeds: usize) -> Self {
         Workspace {
-            multiplier: Multiplier::new(Arch::new(), speeds, rows),
-            products: Products::new(speeds, rows),
+            processor: Processor::best(),
+            products: Products::new(kept(speeds).len(), rows),
             turned: vec![0; rows],
             trial: Evidence::new(rows),
             under_way: RoundedRows::new(speeds),
+            tables: Tables::new(kept(speeds).len()),
         }
     }
 }

@@ -7,7 +7,8 @@
 //! these few are chosen cannot raise the number of false alarms; it only costs some marks near the threshold.
 
 use super::super::format::{CHIPS, ROWS};
-use super::super::products::{Multiplier, Products, SignMatrix};
+use super::super::lookup::Processor;
+use super::super::products::{Products, SignMatrix, Tables};
 use super::super::row_history::RoundedRows;
 use super::super::thresholds::NOMINAL_SHARE;
 use super::form::{Form, Scored};
@@ -57,7 +58,8 @@ pub struct NoiseSearch {
     share: f64,
     chips: Vec<f32>,
     rounded: RoundedRows,
-    multiplier: Multiplier,
+    processor: Processor,
+    tables: Tables,
     products: Products,
     /// Sums of alignment `a`, speed `v` and offset `o` at `(a * speeds + v) * ROWS + o`, and their variances.
     sums: Vec<f32>,
@@ -90,7 +92,8 @@ impl NoiseSearch {
             share,
             chips: vec![0.0; speeds * CHIPS],
             rounded: RoundedRows::new(speeds),
-            multiplier: Multiplier::new(Arch::new(), speeds, ROWS),
+            processor: Processor::best(),
+            tables: Tables::new(speeds),
             products: Products::new(speeds, ROWS),
             sums: vec![0.0; SLOTS_PER_BLOCK as usize * speeds * ROWS],
             variances: vec![0.0; SLOTS_PER_BLOCK as usize * speeds],
@@ -182,8 +185,8 @@ impl NoiseSearch {
             }
             self.rounded.round(self.arch, &self.chips);
             let (matrix, products) = (&self.matrices[lag - 1], &mut self.products);
-            self.multiplier
-                .multiply(matrix, self.rounded.chips(), products);
+            self.tables.fill(self.arch, self.rounded.chips().iter());
+            products.multiply(self.processor, matrix, &self.tables);
             let sums = self.sums[alignment * ROWS..].chunks_exact_mut(ROWS);
             for (v, (sums, products)) in sums.zip(self.products.all.chunks_exact(ROWS)).enumerate()
             {
