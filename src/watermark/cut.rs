@@ -4,11 +4,12 @@
 use super::alignment::Alignment;
 use super::candidate::Pilots;
 use super::products::SignMatrix;
-use super::row_history::{RoundedRow, RowHistory};
+use super::rounded::RoundedRow;
+use super::row_history::RowHistory;
 use super::windows::{CUT, CUT_WINDOWS, ROWS_KEPT, score};
 
 /// A row: its local number and its chips.
-pub type Row<'a> = (i64, RoundedRow<'a>);
+pub type Row<'a> = (i64, &'a RoundedRow);
 
 /// The latest rows of one speed and one alignment, the newest first.
 pub struct LatestRows<'a>([Option<Row<'a>>; ROWS_KEPT]);
@@ -23,7 +24,7 @@ impl<'a> LatestRows<'a> {
     ) -> Self {
         let ended = alignment
             .ended()
-            .map(|ended| ended.map(|ended| (ended.row, history.ended_at(ended.slots).at(speed))));
+            .map(|ended| ended.map(|ended| (ended.row, &history.ended_at(ended.slots)[speed])));
         let mut rows = under_way.map(Some).into_iter().chain(ended);
         LatestRows(std::array::from_fn(|_| rows.next().flatten()))
     }
@@ -42,7 +43,7 @@ impl<'a> LatestRows<'a> {
         self.0.map(|row| {
             row.map_or(0.0, |(number, row)| {
                 let index = (number + o as i64).rem_euclid(signs.rows() as i64);
-                let [even, odd] = signs.row(index as usize).product(row.chips);
+                let [even, odd] = signs.row(index as usize).product(&row.chips);
                 row.step
                     * match pilots {
                         Pilots::All => even + odd,
@@ -108,7 +109,7 @@ mod tests {
                     sum / energy.sqrt()
                 })
             };
-            let mut rounded = crate::watermark::row_history::RoundedRows::new(1);
+            let mut rounded = [RoundedRow::SILENCE];
             let mut tables = Tables::new(1);
             history.round_latest(SLOTS_PER_ROW, &mut rounded, &mut tables);
             let check = |latest: LatestRows| {
@@ -119,7 +120,7 @@ mod tests {
                     }
                 }
             };
-            let row = Some((number, rounded.at(0)));
+            let row = Some((number, &rounded[0]));
             check(LatestRows::new(&alignment, &history, 0, row));
             alignment.end(number, Some(history.slots()));
             check(LatestRows::new(&alignment, &history, 0, None));

@@ -39,6 +39,7 @@ mod places;
 mod presence;
 mod products;
 mod reader;
+mod rounded;
 mod rounding;
 mod row_history;
 mod rows;
@@ -58,7 +59,7 @@ pub mod stages {
     pub use super::lookup::Processor;
     pub use super::masking::Masking;
     pub use super::products::{Products, SignMatrix};
-    pub use super::row_history::{RoundedRows, RowHistory};
+    pub use super::row_history::RowHistory;
     pub use super::speeds::{speed_maps, write_chips};
     pub use super::weighting::Weighting;
 }

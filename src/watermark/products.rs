@@ -7,7 +7,7 @@
 //! ([`super::lookup`]).
 //!
 //! Bytes are enough because the chips are whole numbers so small that those of a batch never add up to more, see
-//! [`super::row_history`].
+//! [`super::rounded`].
 //!
 //! The even chips come first. What is added up then is the product with the pilots alone, in case that the odd ones
 //! carry a payload.

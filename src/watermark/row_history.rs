@@ -6,178 +6,29 @@
 //! other way round; and a row is looked at only when it ends. So one product with the sum of
 //! five slots takes the place of five products, each added to the evidence of every alignment.
 //!
-//! The chips are rounded to whole numbers of a byte, as many of these are multiplied at once. A step is so large that
-//! the magnitudes of a batch of the products, a sixth of the chips, never add up to more than a byte holds: magnitudes are
-//! 3.6 steps on average. If they are all alike, which is the worst case, rounding takes 0.3 % from a score. The rounded chips are what counts from then on: they do not depend on the key
-//! any more than the exact ones do, so the bound of [`super::bound`] holds for them as they are.
-//!
 //! A row always means the latest five slots. At speeds other than the nominal one a row has four or six of them now and
 //! then: it then borrows a slot from the row before it or leaves its first one out, which loses next to nothing.
 //! [`super::bound`] holds all the same, as the sum remains a number that does not depend on the key.
 
-use super::candidate::Pilots;
 use super::correlation::SLOTS_PER_ROW;
 use super::format::CHIPS;
-use super::products::{BATCHES, MOST, SCALE, Tables};
-use super::rounding::whole;
+use super::products::Tables;
+use super::rounded::{RoundedRow, kept_chips, round};
 use super::speeds::kept;
 use super::windows::ROWS_KEPT;
-use pulp::{Arch, Simd, WithSimd};
+use pulp::Arch;
 
 /// Rows that are kept, each slot ends one: those of the longest window that is cut, of up to six slots each.
 const KEPT: usize = 64;
-const _: () = assert!(CHIPS.is_multiple_of(BATCHES));
 const _: () = assert!(KEPT > 6 * ROWS_KEPT - 6);
-/// The magnitudes of a batch add up to so many steps before they are rounded, and to more than [`MOST`] afterwards in
-/// one row of a thousand. For those there is a number that is safe, as each is rounded by half a step at most.
-const STEPS: [f32; 2] = [
-    MOST as f32 - 5.0,
-    (MOST - (CHIPS / BATCHES) as i32 / 2 - 1) as f32,
-];
-/// Sums of magnitudes outside of this are no correlations of audio; such a row counts as silence.
-const MAGNITUDES: std::ops::RangeInclusive<f32> = 1e-25..=1e15;
-
-/// The chips of one row, or of what there is of it, at each speed, in whole steps.
-#[derive(Clone)]
-pub struct RoundedRows {
-    chips: Vec<[i8; CHIPS]>,
-    /// How large a step of the products is, which are [`SCALE`] times the sum of the chips.
-    steps: Vec<f32>,
-    /// Sums of squares, in such steps: of all chips and of the even ones.
-    energies: Vec<[f32; 2]>,
-}
-
-/// The chips of one row at one speed.
-#[derive(Clone, Copy)]
-pub struct RoundedRow<'a> {
-    pub chips: &'a [i8; CHIPS],
-    pub step: f32,
-    energies: [f32; 2],
-}
-
-impl RoundedRow<'_> {
-    /// A row without a sound.
-    pub const SILENCE: RoundedRow<'static> = RoundedRow {
-        chips: &[0; CHIPS],
-        step: 0.0,
-        energies: [0.0; 2],
-    };
-
-    /// Sum of squares of the chips that are pilots, in steps.
-    pub fn energy(&self, pilots: Pilots) -> f32 {
-        self.energies[pilots as usize]
-    }
-}
-
-impl RoundedRows {
-    /// Silence at `speeds` speeds.
-    pub fn new(speeds: usize) -> Self {
-        RoundedRows {
-            chips: vec![[0; CHIPS]; speeds],
-            steps: vec![0.0; speeds],
-            energies: vec![[0.0; 2]; speeds],
-        }
-    }
-
-    /// Takes the chips of all speeds, one speed behind the other.
-    pub fn round(&mut self, arch: Arch, chips: &[f32]) {
-        arch.dispatch(Round { rows: self, chips });
-    }
-
-    /// The row at one speed.
-    pub fn at(&self, speed: usize) -> RoundedRow<'_> {
-        RoundedRow {
-            chips: &self.chips[speed],
-            step: self.steps[speed],
-            energies: self.energies[speed],
-        }
-    }
-
-    /// Chips at the speeds that are kept.
-    fn kept(&self) -> impl Iterator<Item = &[i8; CHIPS]> {
-        kept(self.chips.len()).map(|speed| &self.chips[speed])
-    }
-
-    /// Chips at all speeds.
-    pub fn chips(&self) -> &[[i8; CHIPS]] {
-        &self.chips
-    }
-}
-
-/// [`RoundedRows::round`]. This is a type, because a closure would not be compiled for each instruction set.
-struct Round<'a> {
-    rows: &'a mut RoundedRows,
-    chips: &'a [f32],
-}
-
-impl WithSimd for Round<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let RoundedRows {
-            chips,
-            steps,
-            energies,
-        } = self.rows;
-        let rounded = chips.iter_mut().zip(steps).zip(energies);
-        for (((rounded, step), energies), chips) in rounded.zip(self.chips.as_chunks::<CHIPS>().0) {
-            *step = round(chips, rounded);
-            let mut sums = [0i32; 2];
-            for chips in rounded.as_chunks::<2>().0 {
-                for (sum, chip) in sums.iter_mut().zip(chips) {
-                    *sum += *chip as i32 * *chip as i32;
-                }
-            }
-            let [even, odd] = sums.map(|sum| (SCALE as i32 * SCALE as i32) as f32 * sum as f32);
-            *energies = [even + odd, even];
-        }
-    }
-}
-
-/// Rounds the chips of a row; returns how large a step of the products is.
-#[inline(always)]
-fn round(chips: &[f32; CHIPS], rounded: &mut [i8; CHIPS]) -> f32 {
-    let sums = batches(chips, |chip| chip.abs());
-    if !MAGNITUDES.contains(&sums.iter().sum::<f32>()) {
-        rounded.fill(0);
-        return 0.0;
-    }
-    let most = sums.into_iter().fold(0.0, f32::max);
-    for steps in STEPS {
-        for (rounded, chip) in rounded.iter_mut().zip(chips) {
-            *rounded = whole(chip * (steps / most)) as i8;
-        }
-        let sums = batches(rounded, |chip| chip.unsigned_abs() as i32);
-        if sums.into_iter().all(|sum| sum <= MOST) {
-            return most / (steps * SCALE as f32);
-        }
-    }
-    rounded.fill(0);
-    0.0
-}
-
-/// Sums of the magnitudes of the chips of each batch.
-#[inline(always)]
-fn batches<T, S: Default + Copy + std::ops::AddAssign>(
-    chips: &[T; CHIPS],
-    magnitude: impl Fn(&T) -> S,
-) -> [S; BATCHES] {
-    let mut sums = [S::default(); BATCHES];
-    for chips in chips.as_chunks::<BATCHES>().0 {
-        for (sum, chip) in sums.iter_mut().zip(chips) {
-            *sum += magnitude(chip);
-        }
-    }
-    sums
-}
-
 /// The latest rows at each speed.
 pub struct RowHistory {
     arch: Arch,
     latest: LatestSlots,
     sums: Vec<f32>,
-    rows: Vec<RoundedRows>,
+    speeds: usize,
+    /// Speed by speed of each row.
+    rows: Vec<RoundedRow>,
     /// Of the latest row.
     tables: Tables,
     slots: u64,
@@ -190,7 +41,8 @@ impl RowHistory {
             arch: Arch::new(),
             latest: LatestSlots::new(speeds * CHIPS),
             sums: vec![0.0; speeds * CHIPS],
-            rows: vec![RoundedRows::new(speeds); KEPT],
+            speeds,
+            rows: vec![RoundedRow::SILENCE; KEPT * speeds],
             tables: Tables::new(kept(speeds).len()),
             slots: 0,
         }
@@ -207,9 +59,9 @@ impl RowHistory {
         self.latest.push(chips);
         self.slots += 1;
         self.latest.sum(SLOTS_PER_ROW, 0, &mut self.sums);
-        let rows = &mut self.rows[self.slots as usize % KEPT];
-        rows.round(self.arch, &self.sums);
-        self.tables.fill(self.arch, rows.kept());
+        let rows = &mut self.rows[self.slots as usize % KEPT * self.speeds..][..self.speeds];
+        round(self.arch, &self.sums, rows);
+        self.tables.fill(self.arch, kept_chips(rows));
     }
 
     /// Slots so far.
@@ -218,13 +70,13 @@ impl RowHistory {
     }
 
     /// The row that ended when there were `slots` slots, one of the latest.
-    pub fn ended_at(&self, slots: u64) -> &RoundedRows {
+    pub fn ended_at(&self, slots: u64) -> &[RoundedRow] {
         debug_assert!(slots <= self.slots && slots + KEPT as u64 > self.slots);
-        &self.rows[slots as usize % KEPT]
+        &self.rows[slots as usize % KEPT * self.speeds..][..self.speeds]
     }
 
     /// The row that ended last.
-    pub fn latest(&self) -> &RoundedRows {
+    pub fn latest(&self) -> &[RoundedRow] {
         self.ended_at(self.slots)
     }
 
@@ -234,10 +86,10 @@ impl RowHistory {
     }
 
     /// Rounds the latest `slots` slots, which are the row under way.
-    pub fn round_latest(&mut self, slots: usize, rows: &mut RoundedRows, tables: &mut Tables) {
+    pub fn round_latest(&mut self, slots: usize, rows: &mut [RoundedRow], tables: &mut Tables) {
         self.latest.sum(slots, 0, &mut self.sums);
-        rows.round(self.arch, &self.sums);
-        tables.fill(self.arch, rows.kept());
+        round(self.arch, &self.sums, rows);
+        tables.fill(self.arch, kept_chips(rows));
     }
 
     /// Writes the sum of the latest `slots` slots at one speed.
@@ -331,54 +183,5 @@ mod tests {
         let chips: Vec<f32> = (1..=19).map(|chip| chip as f32).collect();
         assert_eq!(energy(&chips), 2470.0);
         assert_eq!(energy(&[]), 0.0);
-    }
-
-    #[test]
-    fn chips_are_rounded_to_steps() {
-        let mut rows = RoundedRows::new(2);
-        let chips: Vec<f32> = (0..2 * CHIPS)
-            .map(|i| (i as f32 * 0.7).sin() * (i / CHIPS) as f32)
-            .collect();
-        rows.round(Arch::new(), &chips);
-        assert_eq!((rows.at(0).step, rows.chips()[0]), (0.0, [0; CHIPS]));
-        let row = rows.at(1);
-        let step = SCALE as f32 * row.step;
-        let (mut product, mut exact_energy, mut energies) = (0.0, 0.0, [0.0; 2]);
-        for (chip, (rounded, exact)) in row.chips.iter().zip(&chips[CHIPS..]).enumerate() {
-            let rounded = step * *rounded as f32;
-            assert!((rounded - exact).abs() <= 0.51 * step);
-            product += rounded * exact;
-            exact_energy += exact * exact;
-            energies[0] += rounded * rounded;
-            energies[1] += if chip % 2 == 0 {
-                rounded * rounded
-            } else {
-                0.0
-            };
-        }
-        let alike = product / (exact_energy * energies[0]).sqrt();
-        assert!(alike > 0.996, "{alike}");
-        let sums = batches(row.chips, |chip| chip.unsigned_abs() as i32);
-        assert!(sums.iter().all(|sum| (90..=MOST).contains(sum)), "{sums:?}");
-        for (pilots, exact) in Pilots::BOTH.into_iter().zip(energies) {
-            let energy = row.step * row.step * row.energy(pilots);
-            assert!((energy / exact - 1.0).abs() < 1e-5, "{energy} for {exact}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_audio_counts_as_silence() {
-        for chip in [0.0, 1e-30, 1e30, f32::INFINITY, f32::NAN] {
-            let mut chips = [1.0; 2 * CHIPS];
-            chips[7] = chip;
-            if chip < 1.0 {
-                chips[..CHIPS].fill(chip);
-            }
-            let mut rows = RoundedRows::new(2);
-            rows.round(Arch::new(), &chips);
-            assert_eq!(rows.chips()[0], [0; CHIPS]);
-            assert_eq!(rows.at(0).energy(Pilots::All), 0.0);
-            assert!(rows.at(1).energy(Pilots::All) > 0.0);
-        }
     }
 }

@@ -17,7 +17,8 @@ use super::correlation::{SLOT, SLOTS_PER_ROW};
 use super::cut::LatestRows;
 use super::evidence::{Evidence, NewRow, turn};
 use super::format::CHIPS;
-use super::row_history::{RoundedRow, RoundedRows, RowHistory};
+use super::rounded::RoundedRow;
+use super::row_history::RowHistory;
 use super::rows::KeyRows;
 use super::speeds::{SpeedMap, is_kept, kept, lane};
 use super::thresholds::Thresholds;
@@ -200,7 +201,7 @@ impl Search {
         work: &mut Workspace,
         best: &mut Best,
     ) {
-        let chips = history.latest().at(i / SLOTS_PER_ROW);
+        let chips = &history.latest()[i / SLOTS_PER_ROW];
         for pilots in Pilots::BOTH {
             self.turn(i, pilots, row, work);
             let at = self.at(i, pilots);
@@ -248,7 +249,7 @@ impl Search {
         evidence: &Evidence,
         tested: Tested,
         history: &RowHistory,
-        under_way: &RoundedRows,
+        under_way: &[RoundedRow],
         best: &mut Best,
     ) -> f64 {
         let Tested { at, pilots, .. } = tested;
@@ -284,7 +285,7 @@ impl Search {
         i: usize,
         slots: usize,
         history: &'a RowHistory,
-        under_way: &'a RoundedRows,
+        under_way: &'a [RoundedRow],
     ) -> [Option<(usize, i64, LatestRows<'a>)>; 3] {
         let (speed, state) = (i / SLOTS_PER_ROW, &self.alignments[i]);
         let beside = [Some(speed), speed.checked_sub(1), Some(speed + 1)];
@@ -295,7 +296,7 @@ impl Search {
             let j = places.find(|j| self.alignments[*j].is_in_step(state))?;
             let alignment = &self.alignments[j];
             let row = alignment.row()?;
-            let latest = (slots > 0).then(|| (row, under_way.at(other)));
+            let latest = (slots > 0).then(|| (row, &under_way[other]));
             let rows = LatestRows::new(alignment, history, other, latest);
             Some((j, state.row()? - row, rows))
         })
@@ -405,7 +406,7 @@ impl Search {
             return self.test(evidence, tested, history, &work.under_way, best);
         };
         self.turn(i, pilots, row, work);
-        let chips = work.under_way.at(i / SLOTS_PER_ROW);
+        let chips = &work.under_way[i / SLOTS_PER_ROW];
         work.trial.copy_from(evidence);
         let new = new_row(&work.turned, chips, pilots);
         work.trial.add(self.arch, new);
@@ -473,7 +474,7 @@ impl Search {
         let i = speed * SLOTS_PER_ROW + alignment;
         let alignment = &self.alignments[i];
         // A row that is not there yet takes the place of the latest.
-        let under_way = (alignment.under_way() > 0).then_some((0, RoundedRow::SILENCE));
+        let under_way = (alignment.under_way() > 0).then_some((0, &RoundedRow::SILENCE));
         let rows = LatestRows::new(alignment, history, speed, under_way);
         let sums = rows.sums(&self.rows.matrix, o, pilots);
         let energies = rows.energies(pilots);
@@ -502,7 +503,7 @@ pub struct Before {
     pub energies: [f32; KEPT],
 }
 
-fn new_row<'a>(turned: &'a [i16], chips: RoundedRow, pilots: Pilots) -> NewRow<'a> {
+fn new_row<'a>(turned: &'a [i16], chips: &RoundedRow, pilots: Pilots) -> NewRow<'a> {
     NewRow {
         products: turned,
         step: chips.step,

@@ -4,7 +4,7 @@
 use super::evidence::Evidence;
 use super::lookup::Processor;
 use super::products::{Products, Tables};
-use super::row_history::RoundedRows;
+use super::rounded::RoundedRow;
 use super::speeds::kept;
 
 /// Room for a search in so many rows at so many speeds.
@@ -17,7 +17,7 @@ pub struct Workspace {
     /// The evidence of one place with its row under way.
     pub trial: Evidence,
     /// The chips of rows under way.
-    pub under_way: RoundedRows,
+    pub under_way: Vec<RoundedRow>,
     pub tables: Tables,
 }
 
@@ -29,7 +29,7 @@ impl Workspace {
             products: Products::new(kept(speeds).len(), rows),
             turned: vec![0; rows],
             trial: Evidence::new(rows),
-            under_way: RoundedRows::new(speeds),
+            under_way: vec![RoundedRow::SILENCE; speeds],
             tables: Tables::new(kept(speeds).len()),
         }
     }

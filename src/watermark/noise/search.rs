@@ -9,7 +9,7 @@
 use super::super::format::{CHIPS, ROWS};
 use super::super::lookup::Processor;
 use super::super::products::{Products, SignMatrix, Tables};
-use super::super::row_history::RoundedRows;
+use super::super::rounded::{RoundedRow, round};
 use super::super::thresholds::NOMINAL_SHARE;
 use super::form::{Form, Scored};
 use super::lags::LagCorrelator;
@@ -57,7 +57,7 @@ pub struct NoiseSearch {
     hypotheses: [f64; 2],
     share: f64,
     chips: Vec<f32>,
-    rounded: RoundedRows,
+    rounded: Vec<RoundedRow>,
     processor: Processor,
     tables: Tables,
     products: Products,
@@ -91,7 +91,7 @@ impl NoiseSearch {
             hypotheses,
             share,
             chips: vec![0.0; speeds * CHIPS],
-            rounded: RoundedRows::new(speeds),
+            rounded: vec![RoundedRow::SILENCE; speeds],
             processor: Processor::best(),
             tables: Tables::new(speeds),
             products: Products::new(speeds, ROWS),
@@ -183,14 +183,15 @@ impl NoiseSearch {
                 form.latest_pair(audio, slot, v, lag, chips);
                 self.variances[alignment + v] += chips.iter().map(|b| b * b).sum::<f32>();
             }
-            self.rounded.round(self.arch, &self.chips);
+            round(self.arch, &self.chips, &mut self.rounded);
             let (matrix, products) = (&self.matrices[lag - 1], &mut self.products);
-            self.tables.fill(self.arch, self.rounded.chips().iter());
+            self.tables
+                .fill(self.arch, self.rounded.iter().map(|row| &row.chips));
             products.multiply(self.processor, matrix, &self.tables);
             let sums = self.sums[alignment * ROWS..].chunks_exact_mut(ROWS);
             for (v, (sums, products)) in sums.zip(self.products.all.chunks_exact(ROWS)).enumerate()
             {
-                let step = self.rounded.at(v).step;
+                let step = self.rounded[v].step;
                 let (wrapped, straight) = products.split_at(shift);
                 let (begin, end) = sums.split_at_mut(straight.len());
                 add_to(begin, straight, step);
