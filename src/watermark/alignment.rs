@@ -2,7 +2,7 @@
 //! Which slots end the rows, at one speed and one of the five ways in which rows can lie on slots.
 
 use super::correlation::SLOTS_PER_ROW;
-use super::windows::{ROWS_KEPT, ROWS_PER_TEST, WINDOWS};
+use super::windows::{ROWS_BESIDE, ROWS_PER_TEST, WINDOWS};
 
 /// A row that has ended: its local number, and how many slots there were when it did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,8 +20,8 @@ pub struct Alignment {
     under_way: usize,
     /// Rows that have ended.
     count: u64,
-    /// The latest rows that count, the newest at `newest`.
-    ended: [Option<Ended>; ROWS_KEPT],
+    /// How many slots there were when the latest rows ended, the newest at `newest`; 0 for those that do not count.
+    ended: [u64; ROWS_BESIDE],
     newest: usize,
     /// Local row that was tested last.
     pub tested: Option<i64>,
@@ -33,7 +33,7 @@ impl Alignment {
         row: None,
         under_way: 0,
         count: 0,
-        ended: [None; ROWS_KEPT],
+        ended: [0; ROWS_BESIDE],
         newest: 0,
         tested: None,
     };
@@ -68,20 +68,21 @@ impl Alignment {
         self.row = Some(row);
         self.under_way = 0;
         self.count += 1;
-        self.newest = (self.newest + ROWS_KEPT - 1) % ROWS_KEPT;
-        self.ended[self.newest] = slots.map(|slots| Ended { row, slots });
+        self.newest = (self.newest + ROWS_BESIDE - 1) % ROWS_BESIDE;
+        self.ended[self.newest] = slots.unwrap_or(0);
     }
 
     /// The row that ended when there were `slots` slots, if one did and counts.
     pub fn ended_with(&self, slots: u64) -> Option<i64> {
-        let ended = self.ended[self.newest].filter(|ended| ended.slots == slots)?;
-        (self.under_way == 0).then_some(ended.row)
+        let ended = self.under_way == 0 && self.ended[self.newest] == slots;
+        self.row.filter(|_| ended)
     }
 
     /// Whether the row under way of another has as many slots, or has ended with the same slot.
     pub fn is_in_step(&self, other: &Alignment) -> bool {
-        let since = |rows: &Alignment| rows.ended[rows.newest].map(|ended| ended.slots);
-        self.under_way() == other.under_way() && (self.under_way > 0 || since(self) == since(other))
+        let latest = |rows: &Alignment| rows.ended[rows.newest];
+        self.under_way() == other.under_way()
+            && (self.under_way > 0 || latest(self) == latest(other))
     }
 
     /// Which windows are to be tested with the row that has just ended. The first turn of each is left to the end of
@@ -99,7 +100,9 @@ impl Alignment {
     /// The latest rows that have ended and count, the newest first.
     pub fn ended(&self) -> impl Iterator<Item = Option<Ended>> {
         let (later, first) = self.ended.split_at(self.newest);
-        first.iter().chain(later).copied()
+        let rows = (0..).map_while(|age| Some(self.row? - age));
+        let ended = first.iter().chain(later).zip(rows);
+        ended.map(|(&slots, row)| (slots > 0).then_some(Ended { row, slots }))
     }
 }
 
@@ -140,6 +143,6 @@ mod tests {
             );
         }
         let numbers: Vec<_> = rows.ended().flatten().map(|ended| ended.row).collect();
-        assert_eq!(numbers, (9..20).rev().collect::<Vec<_>>());
+        assert_eq!(numbers, (4..20).rev().collect::<Vec<_>>());
     }
 }

@@ -84,35 +84,52 @@ impl SignMatrix {
         }
     }
 
-    /// The signs of one row, as they are multiplied with.
-    pub fn row(&self, index: usize) -> RowSigns {
+    /// The product of one vector with the signs of one row, as [`Products::multiply`] has it: of the even chips, and of
+    /// the odd ones.
+    pub fn product(&self, index: usize, vector: &PlacedChips) -> [i32; 2] {
         let (piece, at) = (index / ROWS_AT_ONCE, index % ROWS_AT_ONCE);
-        let pieces = self.rows / ROWS_AT_ONCE;
-        RowSigns(std::array::from_fn(|chip| {
-            let (batch, group, bit) = place(chip);
-            1 - 2 * ((self.signs[batch * pieces + piece][group][at] >> bit) & 1) as i8
-        }))
+        let batches = self.signs.chunks_exact(self.rows / ROWS_AT_ONCE);
+        let mut sums = [0; 2];
+        for (batch, (signs, chips)) in batches.zip(vector).enumerate() {
+            let mut of_batch = 0i16;
+            for (signs, chips) in signs[piece].iter().zip(chips.as_chunks::<GROUP>().0) {
+                let signs = SIGNS[signs[at] as usize % VALUES];
+                for (sign, chip) in signs.into_iter().zip(chips) {
+                    of_batch += (sign * chip) as i16;
+                }
+            }
+            sums[batch / PILOTS] += of_batch as i32 * SCALE as i32;
+        }
+        sums
     }
 }
 
-/// The signs of one row.
-pub struct RowSigns([i8; CHIPS]);
-
-impl RowSigns {
-    /// The product with a vector, as [`Multiplier::multiply`] has it: of the even chips, and of the odd ones.
-    pub fn product(&self, vector: &[i8; CHIPS]) -> [i32; 2] {
-        let mut sums = [0i16; 2];
-        for (values, signs) in vector
-            .as_chunks::<2>()
-            .0
-            .iter()
-            .zip(self.0.as_chunks::<2>().0)
-        {
-            sums[0] += (values[0] * signs[0]) as i16;
-            sums[1] += (values[1] * signs[1]) as i16;
-        }
-        sums.map(|sum| sum as i32 * SCALE as i32)
+/// The signs of each pattern.
+const SIGNS: [[i8; GROUP]; VALUES] = {
+    let mut signs = [[1; GROUP]; VALUES];
+    let mut i = 0;
+    while i < VALUES * GROUP {
+        let (pattern, chip) = (i / GROUP, i % GROUP);
+        signs[pattern][chip] -= 2 * (pattern >> chip & 1) as i8;
+        i += 1;
     }
+    signs
+};
+
+/// Chips batch by batch, as they are multiplied; what the last group has room for is 0.
+pub type PlacedChips = [[i8; GROUP * GROUPS]; BATCHES];
+pub const NO_CHIPS: PlacedChips = [[0; GROUP * GROUPS]; BATCHES];
+
+/// Puts chips where they belong.
+#[inline(always)]
+pub fn place_chips(chips: &[i8; CHIPS]) -> PlacedChips {
+    let mut placed = NO_CHIPS;
+    for (at, chips) in chips.as_chunks::<BATCHES>().0.iter().enumerate() {
+        for (class, chip) in chips.iter().enumerate() {
+            placed[batch_of(class)][at] = *chip;
+        }
+    }
+    placed
 }
 
 /// Products of vectors with the signs of all rows, vector by vector.
@@ -203,7 +220,7 @@ impl Tables {
     }
 
     /// Takes vectors. No batch of chips may have magnitudes that add up to more than [`MOST`].
-    pub fn fill<'a>(&mut self, arch: Arch, vectors: impl Iterator<Item = &'a [i8; CHIPS]>) {
+    pub fn fill<'a>(&mut self, arch: Arch, vectors: impl Iterator<Item = &'a PlacedChips>) {
         for (tables, vector) in self.0.iter_mut().zip(vectors) {
             arch.dispatch(Fill { tables, vector });
         }
@@ -212,7 +229,7 @@ impl Tables {
 
 struct Fill<'a> {
     tables: &'a mut [BatchTables; BATCHES],
-    vector: &'a [i8; CHIPS],
+    vector: &'a PlacedChips,
 }
 
 impl WithSimd for Fill<'_> {
@@ -220,13 +237,7 @@ impl WithSimd for Fill<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let mut chips = [[0; GROUP * GROUPS]; BATCHES];
-        for (at, values) in self.vector.as_chunks::<BATCHES>().0.iter().enumerate() {
-            for (class, value) in values.iter().enumerate() {
-                chips[batch_of(class)][at] = *value;
-            }
-        }
-        for (tables, chips) in self.tables.iter_mut().zip(&chips) {
+        for (tables, chips) in self.tables.iter_mut().zip(self.vector) {
             for (sums, chips) in tables.iter_mut().zip(chips.as_chunks().0) {
                 *sums = all_sums(chips);
             }
@@ -271,23 +282,26 @@ mod tests {
             |v: usize| std::array::from_fn(|i| (2.6 * ((v * CHIPS + i) as f32).sin()) as i8);
         let mut vectors: Vec<[i8; CHIPS]> = (0..3).map(vector).collect();
         vectors.push(largest);
+        let placed: Vec<_> = vectors.iter().map(place_chips).collect();
         for processor in Processor::all() {
             let mut products = Products::new(vectors.len(), ROWS);
             // Nothing may be left over from before.
             products.all.fill(i16::MAX);
             products.pilots.fill(i16::MAX);
             let mut tables = Tables::new(vectors.len());
-            tables.fill(Arch::new(), vectors.iter());
+            tables.fill(Arch::new(), placed.iter());
             products.multiply(processor, &matrix, &tables);
             let (all, pilots) = (products.all.chunks(ROWS), products.pilots.chunks(ROWS));
-            for (vector, (all, pilots)) in vectors.iter().zip(all.zip(pilots)) {
+            for ((vector, placed), (all, pilots)) in
+                vectors.iter().zip(&placed).zip(all.zip(pilots))
+            {
                 for (row, signs) in of_rows.iter().enumerate() {
                     let terms = vector.iter().zip(signs).map(|(b, s)| *b as i32 * *s as i32);
                     let sum: i32 = terms.clone().sum();
                     let even: i32 = terms.step_by(2).sum();
                     assert_eq!(
                         [even, sum - even].map(|sum| 32 * sum),
-                        matrix.row(row).product(vector)
+                        matrix.product(row, placed)
                     );
                     assert_eq!((all[row] as i32, pilots[row] as i32), (32 * sum, 32 * even));
                 }

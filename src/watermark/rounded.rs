@@ -6,7 +6,7 @@
 
 use super::candidate::Pilots;
 use super::format::CHIPS;
-use super::products::{BATCHES, MOST, SCALE};
+use super::products::{BATCHES, MOST, NO_CHIPS, PlacedChips, SCALE, place_chips};
 use super::rounding::whole;
 use super::speeds::kept;
 use pulp::{Arch, Simd, WithSimd};
@@ -24,7 +24,7 @@ const MAGNITUDES: std::ops::RangeInclusive<f32> = 1e-25..=1e15;
 /// The chips of one row, or of what there is of it, at one speed, in whole steps.
 #[derive(Clone)]
 pub struct RoundedRow {
-    pub chips: [i8; CHIPS],
+    pub chips: PlacedChips,
     /// How large a step of the products is, which are [`SCALE`] times the sum of the chips.
     pub step: f32,
     /// Sums of squares, in such steps: of all chips and of the even ones.
@@ -34,7 +34,7 @@ pub struct RoundedRow {
 impl RoundedRow {
     /// A row without a sound.
     pub const SILENCE: RoundedRow = RoundedRow {
-        chips: [0; CHIPS],
+        chips: NO_CHIPS,
         step: 0.0,
         energies: [0.0; 2],
     };
@@ -46,7 +46,7 @@ impl RoundedRow {
 }
 
 /// Of the chips of all speeds those of the speeds that are kept.
-pub fn kept_chips(rows: &[RoundedRow]) -> impl Iterator<Item = &[i8; CHIPS]> {
+pub fn kept_chips(rows: &[RoundedRow]) -> impl Iterator<Item = &PlacedChips> {
     kept(rows.len()).map(|speed| &rows[speed].chips)
 }
 
@@ -67,9 +67,11 @@ impl WithSimd for Round<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         for (row, chips) in self.rows.iter_mut().zip(self.chips.as_chunks().0) {
-            row.step = to_steps(chips, &mut row.chips);
+            let mut rounded = [0; CHIPS];
+            row.step = to_steps(chips, &mut rounded);
+            row.chips = place_chips(&rounded);
             let mut sums = [0i32; 2];
-            for chips in row.chips.as_chunks::<2>().0 {
+            for chips in rounded.as_chunks::<2>().0 {
                 for (sum, chip) in sums.iter_mut().zip(chips) {
                     *sum += *chip as i32 * *chip as i32;
                 }
@@ -128,12 +130,15 @@ mod tests {
             .map(|i| (i as f32 * 0.7).sin() * (i / CHIPS) as f32)
             .collect();
         round(Arch::new(), &chips, &mut rows);
-        assert_eq!((rows[0].step, rows[0].chips), (0.0, [0; CHIPS]));
+        assert_eq!((rows[0].step, rows[0].chips), (0.0, NO_CHIPS));
         let row = &rows[1];
+        let mut rounded = [0; CHIPS];
+        to_steps(chips[CHIPS..].first_chunk().unwrap(), &mut rounded);
+        assert_eq!(row.chips, place_chips(&rounded));
         let step = SCALE as f32 * row.step;
         let (mut product, mut exact_energy, mut energies) = (0.0, 0.0, [0.0; 2]);
-        for (chip, (rounded, exact)) in row.chips.iter().zip(&chips[CHIPS..]).enumerate() {
-            let rounded = step * *rounded as f32;
+        for (chip, (steps, exact)) in rounded.iter().zip(&chips[CHIPS..]).enumerate() {
+            let rounded = step * *steps as f32;
             assert!((rounded - exact).abs() <= 0.51 * step);
             product += rounded * exact;
             exact_energy += exact * exact;
@@ -146,7 +151,7 @@ mod tests {
         }
         let alike = product / (exact_energy * energies[0]).sqrt();
         assert!(alike > 0.996, "{alike}");
-        let sums = batches(&row.chips, |chip| chip.unsigned_abs() as i32);
+        let sums = batches(&rounded, |chip| chip.unsigned_abs() as i32);
         assert!(sums.iter().all(|sum| (90..=MOST).contains(sum)), "{sums:?}");
         for (pilots, exact) in Pilots::BOTH.into_iter().zip(energies) {
             let energy = row.step * row.step * row.energy(pilots);
@@ -164,7 +169,7 @@ mod tests {
             }
             let mut rows = [RoundedRow::SILENCE; 2];
             round(Arch::new(), &chips, &mut rows);
-            assert_eq!(rows[0].chips, [0; CHIPS]);
+            assert_eq!(rows[0].chips, NO_CHIPS);
             assert_eq!(rows[0].energy(Pilots::All), 0.0);
             assert!(rows[1].energy(Pilots::All) > 0.0);
         }

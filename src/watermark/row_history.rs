@@ -15,12 +15,14 @@ use super::format::CHIPS;
 use super::products::Tables;
 use super::rounded::{RoundedRow, kept_chips, round};
 use super::speeds::kept;
-use super::windows::ROWS_KEPT;
+use super::windows::{ROWS_BESIDE, ROWS_KEPT};
 use pulp::Arch;
 
-/// Rows that are kept, each slot ends one: those of the longest window that is cut, of up to six slots each.
-const KEPT: usize = 64;
-const _: () = assert!(KEPT > 6 * ROWS_KEPT - 6);
+/// Rows that are kept, each slot ends one: those of the longest window that is made of them, of up to six slots each.
+fn rows_kept(speeds: usize) -> usize {
+    let rows = if speeds > 1 { ROWS_BESIDE } else { ROWS_KEPT };
+    6 * rows - 5
+}
 /// The latest rows at each speed.
 pub struct RowHistory {
     arch: Arch,
@@ -42,7 +44,7 @@ impl RowHistory {
             latest: LatestSlots::new(speeds * CHIPS),
             sums: vec![0.0; speeds * CHIPS],
             speeds,
-            rows: vec![RoundedRow::SILENCE; KEPT * speeds],
+            rows: vec![RoundedRow::SILENCE; rows_kept(speeds) * speeds],
             tables: Tables::new(kept(speeds).len()),
             slots: 0,
         }
@@ -59,7 +61,8 @@ impl RowHistory {
         self.latest.push(chips);
         self.slots += 1;
         self.latest.sum(SLOTS_PER_ROW, 0, &mut self.sums);
-        let rows = &mut self.rows[self.slots as usize % KEPT * self.speeds..][..self.speeds];
+        let at = self.place(self.slots);
+        let rows = &mut self.rows[at..][..self.speeds];
         round(self.arch, &self.sums, rows);
         self.tables.fill(self.arch, kept_chips(rows));
     }
@@ -71,8 +74,12 @@ impl RowHistory {
 
     /// The row that ended when there were `slots` slots, one of the latest.
     pub fn ended_at(&self, slots: u64) -> &[RoundedRow] {
-        debug_assert!(slots <= self.slots && slots + KEPT as u64 > self.slots);
-        &self.rows[slots as usize % KEPT * self.speeds..][..self.speeds]
+        debug_assert!(slots <= self.slots && self.slots - slots < rows_kept(self.speeds) as u64);
+        &self.rows[self.place(slots)..][..self.speeds]
+    }
+
+    fn place(&self, slots: u64) -> usize {
+        (slots % rows_kept(self.speeds) as u64) as usize * self.speeds
     }
 
     /// The row that ended last.

@@ -22,7 +22,7 @@ use super::row_history::RowHistory;
 use super::rows::KeyRows;
 use super::speeds::{SpeedMap, is_kept, kept, lane};
 use super::thresholds::Thresholds;
-use super::windows::{self, CUT, FADING, KEPT, LATEST, SUMS, WINDOWS};
+use super::windows::{self, CUT, FADING, KEPT, LATEST, ROWS_BESIDE, ROWS_KEPT, WINDOWS};
 use super::workspace::Workspace;
 use pulp::Arch;
 
@@ -36,7 +36,7 @@ const FEWEST_SLOTS_AT_END: u64 = 3;
 /// Share of the threshold that a fading sum must reach before the windows that are cut are looked at. Of a steady mark
 /// a fading sum holds at least 0.8 of what the window does, give or take a deviation of 0.6: at a threshold of 8, one
 /// in several hundred has to wait for the next row.
-const SCREEN: f64 = 0.6;
+const SCREEN: f64 = 0.55;
 /// The same where nothing is to follow, or where the best place is asked for: that is seldom enough to look closer.
 const SCREEN_AT_END: f64 = 0.45;
 
@@ -56,16 +56,53 @@ pub struct Search {
     highest: f64,
 }
 
+/// Why a place is looked at.
+#[derive(Clone, Copy, PartialEq)]
+enum Turn {
+    /// Its row has ended.
+    Row,
+    /// The stream has ended.
+    End,
+    /// Something was found: that does not count as a test.
+    Again,
+}
+
+impl Turn {
+    /// Which windows are tested.
+    fn due(self, alignment: &Alignment) -> [bool; WINDOWS] {
+        match self {
+            Turn::Row => alignment.due(),
+            Turn::End => alignment.due_at_end(),
+            Turn::Again => [true; WINDOWS],
+        }
+    }
+
+    /// Share of the threshold that a fading sum must have.
+    fn screen(self) -> f64 {
+        match self {
+            Turn::Row => SCREEN,
+            Turn::End | Turn::Again => SCREEN_AT_END,
+        }
+    }
+}
+
+/// A place of which the latest rows are at hand.
+struct Place<'a> {
+    /// Of speed and alignment.
+    at: usize,
+    /// How much less its local rows are than those of the place where a sum was high.
+    less: i64,
+    due: [bool; WINDOWS],
+    rows: LatestRows<'a>,
+}
+
 /// A place where hypotheses are tested.
 #[derive(Clone, Copy)]
 struct Tested {
     /// Of speed and alignment.
     at: usize,
     pilots: Pilots,
-    /// Windows that are to be tested.
-    due: [bool; WINDOWS],
-    /// Share of the threshold, see [`SCREEN`].
-    screen: f64,
+    turn: Turn,
     /// Slots of the row under way, which [`Workspace::under_way`] holds; 0 without one.
     slots: usize,
 }
@@ -211,8 +248,7 @@ impl Search {
                 let tested = Tested {
                     at: i,
                     pilots,
-                    due: self.alignments[i].due(),
-                    screen: SCREEN,
+                    turn: Turn::Row,
                     slots: 0,
                 };
                 let evidence = &self.evidence[at];
@@ -254,39 +290,36 @@ impl Search {
     ) -> f64 {
         let Tested { at, pilots, .. } = tested;
         let speed = at / SLOTS_PER_ROW;
-        let fading = evidence.highest().into_iter().zip(&tested.due[CUT..]);
+        let due = tested.turn.due(&self.alignments[at]);
+        let fading = evidence.highest().into_iter().zip(&due[CUT..]);
         let fading = fading.take(FADING).filter(|(_, due)| **due);
         let mut highest = fading.map(|(score, _)| score as f64).fold(0.0, f64::max);
-        let least = (tested.screen * self.thresholds.of(speed, pilots, LATEST)) as f32;
+        let least = (tested.turn.screen() * self.thresholds.of(speed, pilots, LATEST)) as f32;
         let mut places = None;
         evidence.passing(self.arch, least, |o| {
-            let places = places
-                .get_or_insert_with(|| self.places_beside(at, tested.slots, history, under_way));
-            for (i, shift, rows) in places.iter().flatten() {
-                let o = self.rows.shifted(o, *shift);
-                let cut = rows.scores(&self.rows.matrix, o, pilots);
-                let fading = match *i == at {
-                    true => evidence.scores(o),
-                    false => [0.0; SUMS],
-                };
-                let mut scores = cut.into_iter().chain(fading);
-                let scores = std::array::from_fn(|_| scores.next().unwrap_or_default());
-                let score = self.compare((*i, pilots, o), &scores, &tested.due, best);
+            let places =
+                places.get_or_insert_with(|| self.places_beside(&tested, history, under_way));
+            for place in places.iter().flatten() {
+                let o = self.rows.shifted(o, place.less);
+                let mut scores = place.rows.scores(&self.rows.matrix, o, pilots);
+                if place.at == at {
+                    scores[CUT..].copy_from_slice(&evidence.scores(o)[..FADING]);
+                }
+                let score = self.compare((place.at, pilots, o), &scores, &place.due, best);
                 highest = highest.max(score);
             }
         });
         highest
     }
 
-    /// The place of speed and alignment `i`, and those at the speeds beside it whose rows end with the same slot, or
-    /// have as many slots under way: how much less their local rows are, and their latest rows.
+    /// A place, and those at the speeds beside it whose rows end with the same slot, or have as many slots under way.
     fn places_beside<'a>(
         &self,
-        i: usize,
-        slots: usize,
+        tested: &Tested,
         history: &'a RowHistory,
         under_way: &'a [RoundedRow],
-    ) -> [Option<(usize, i64, LatestRows<'a>)>; 3] {
+    ) -> [Option<Place<'a>>; 3] {
+        let i = tested.at;
         let (speed, state) = (i / SLOTS_PER_ROW, &self.alignments[i]);
         let beside = [Some(speed), speed.checked_sub(1), Some(speed + 1)];
         beside.map(|other| {
@@ -296,9 +329,14 @@ impl Search {
             let j = places.find(|j| self.alignments[*j].is_in_step(state))?;
             let alignment = &self.alignments[j];
             let row = alignment.row()?;
-            let latest = (slots > 0).then(|| (row, &under_way[other]));
-            let rows = LatestRows::new(alignment, history, other, latest);
-            Some((j, state.row()? - row, rows))
+            let latest = (tested.slots > 0).then(|| (row, &under_way[other]));
+            let count = if j == i { ROWS_KEPT } else { ROWS_BESIDE };
+            Some(Place {
+                at: j,
+                less: state.row()? - row,
+                due: tested.turn.due(alignment),
+                rows: LatestRows::new(alignment, history, other, latest, count),
+            })
         })
     }
 
@@ -363,11 +401,7 @@ impl Search {
                     let tested = Tested {
                         at: i,
                         pilots,
-                        due: match again {
-                            true => [true; WINDOWS],
-                            false => self.alignments[i].due_at_end(),
-                        },
-                        screen: SCREEN_AT_END,
+                        turn: if again { Turn::Again } else { Turn::End },
                         slots,
                     };
                     highest = highest.max(self.test_under_way(tested, history, work, best));
@@ -475,7 +509,7 @@ impl Search {
         let alignment = &self.alignments[i];
         // A row that is not there yet takes the place of the latest.
         let under_way = (alignment.under_way() > 0).then_some((0, &RoundedRow::SILENCE));
-        let rows = LatestRows::new(alignment, history, speed, under_way);
+        let rows = LatestRows::new(alignment, history, speed, under_way, ROWS_KEPT);
         let sums = rows.sums(&self.rows.matrix, o, pilots);
         let energies = rows.energies(pilots);
         Before {
