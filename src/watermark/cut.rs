@@ -6,7 +6,7 @@ use super::candidate::Pilots;
 use super::products::SignMatrix;
 use super::rounded::RoundedRow;
 use super::row_history::RowHistory;
-use super::windows::{CUT, CUT_WINDOWS, FADING_BESIDE, ROWS_BESIDE, WINDOWS, fading, score};
+use super::windows::{CUT, CUT_WINDOWS, FADING, ROWS_BESIDE, WINDOWS, fading, score};
 
 /// A row: its local number and its chips.
 pub type Row<'a> = (i64, &'a RoundedRow);
@@ -45,7 +45,7 @@ impl<'a> LatestRows<'a> {
             *of_window = score(sums[rows.clone()].iter().sum(), energies[rows].iter().sum());
         }
         if self.count == ROWS_BESIDE {
-            for (w, of_window) in scores[CUT..].iter_mut().take(FADING_BESIDE).enumerate() {
+            for (w, of_window) in scores[CUT..].iter_mut().take(FADING).enumerate() {
                 let faded = |rows: &[f32], stays: f32| {
                     let rows = rows.iter().rev();
                     rows.fold(0.0, |sum, row| stays * sum + row)
@@ -131,7 +131,7 @@ mod tests {
                     sum / energy.sqrt()
                 };
                 let cut = CUT_WINDOWS.map(|before| of_window(before + 1, 1.0));
-                let fading = [0, 1].map(|w| of_window(ROWS_BESIDE, fading(w)));
+                let fading = [0, 1, 2, 3].map(|w| of_window(ROWS_BESIDE, fading(w)));
                 [&cut[..], &fading].concat()
             };
             let mut rounded = [RoundedRow::SILENCE; 2];
@@ -142,7 +142,7 @@ mod tests {
                 let windows = if latest.count < ROWS_BESIDE {
                     CUT
                 } else {
-                    CUT + 2
+                    WINDOWS
                 };
                 for (o, pilots) in [(0, Pilots::All), (17, Pilots::Even), (63, Pilots::All)] {
                     let got = latest.scores(&matrix, o as usize, pilots);

@@ -36,7 +36,7 @@ const FEWEST_SLOTS_AT_END: u64 = 3;
 /// Share of the threshold that a fading sum must reach before the windows that are cut are looked at. Of a steady mark
 /// a fading sum holds at least 0.8 of what the window does, give or take a deviation of 0.6: at a threshold of 8, one
 /// in several hundred has to wait for the next row.
-const SCREEN: f64 = 0.55;
+const SCREEN: f64 = 0.6;
 /// The same where nothing is to follow, or where the best place is asked for: that is seldom enough to look closer.
 const SCREEN_AT_END: f64 = 0.45;
 

@@ -24,10 +24,9 @@ pub const CUT: usize = CUT_WINDOWS.len();
 pub const KEPT: usize = CUT_WINDOWS[CUT - 1];
 /// Rows that are kept: the latest, too.
 pub const ROWS_KEPT: usize = KEPT + 1;
-/// The same at speeds of which no evidence is kept, for the windows that fade within 3.2 and 6.4 s: what is older than
-/// 7 s has a ninth of its weight in the longer one. Of a mark at such a speed the longest windows show three quarters.
+/// The same at speeds of which no evidence is kept, where windows that fade are made of rows as well. They end 7 s back
+/// then: of a mark that is too faint to be found within that time the speeds beside show three quarters.
 pub const ROWS_BESIDE: usize = 35;
-pub const FADING_BESIDE: usize = 2;
 /// Evidence that each fading sum holds in the steady state, in seconds: those of the windows, and the short one.
 const FADING_SUMS: [f64; SUMS] = [3.2, 6.4, 12.8, 25.6, 1.0];
 pub const SUMS: usize = 5;
