@@ -7,12 +7,14 @@ use super::products::SignMatrix;
 use super::rounded::RoundedRow;
 use super::row_history::RowHistory;
 use super::windows::{CUT, CUT_WINDOWS, FADING, ROWS_BESIDE, WINDOWS, fading, score};
+use pulp::Arch;
 
 /// A row: its local number and its chips.
 pub type Row<'a> = (i64, &'a RoundedRow);
 
 /// The latest rows of one speed and one alignment, the newest first.
 pub struct LatestRows<'a> {
+    arch: Arch,
     rows: [Option<Row<'a>>; ROWS_BESIDE],
     count: usize,
 }
@@ -31,6 +33,7 @@ impl<'a> LatestRows<'a> {
             .map(|ended| ended.map(|ended| (ended.row, &history.ended_at(ended.slots)[speed])));
         let mut rows = under_way.map(Some).into_iter().chain(ended).take(count);
         LatestRows {
+            arch: Arch::new(),
             rows: std::array::from_fn(|_| rows.next().flatten()),
             count,
         }
@@ -61,7 +64,7 @@ impl<'a> LatestRows<'a> {
         self.rows.map(|row| {
             row.map_or(0.0, |(number, row)| {
                 let index = (number + o as i64).rem_euclid(signs.rows() as i64);
-                let [even, odd] = signs.product(index as usize, &row.chips);
+                let [even, odd] = signs.product(self.arch, index as usize, &row.chips);
                 row.step
                     * match pilots {
                         Pilots::All => even + odd,

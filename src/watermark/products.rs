@@ -15,6 +15,7 @@
 use super::format::CHIPS;
 use super::lookup::{Lookup, Processor, ROWS_AT_ONCE, Sums, VALUES, WithLookup};
 use pulp::{Arch, Simd, WithSimd};
+use std::ops::Range;
 
 /// Chips that are looked up together.
 const GROUP: usize = 4;
@@ -86,21 +87,44 @@ impl SignMatrix {
 
     /// The product of one vector with the signs of one row, as [`Products::multiply`] has it: of the even chips, and of
     /// the odd ones.
-    pub fn product(&self, index: usize, vector: &PlacedChips) -> [i32; 2] {
+    pub fn product(&self, arch: Arch, index: usize, vector: &PlacedChips) -> [i32; 2] {
         let (piece, at) = (index / ROWS_AT_ONCE, index % ROWS_AT_ONCE);
         let batches = self.signs.chunks_exact(self.rows / ROWS_AT_ONCE);
-        let mut sums = [0; 2];
-        for (batch, (signs, chips)) in batches.zip(vector).enumerate() {
-            let mut of_batch = 0i16;
-            for (signs, chips) in signs[piece].iter().zip(chips.as_chunks::<GROUP>().0) {
-                let signs = SIGNS[signs[at] as usize % VALUES];
-                for (sign, chip) in signs.into_iter().zip(chips) {
-                    of_batch += (sign * chip) as i16;
-                }
+        let mut signs = NO_CHIPS;
+        for (signs, batch) in signs.iter_mut().zip(batches) {
+            let groups = signs.as_chunks_mut::<GROUP>().0.iter_mut();
+            for (signs, patterns) in groups.zip(&batch[piece]) {
+                *signs = SIGNS[patterns[at] as usize % VALUES];
             }
-            sums[batch / PILOTS] += of_batch as i32 * SCALE as i32;
         }
-        sums
+        arch.dispatch(Multiply {
+            signs: &signs,
+            vector,
+        })
+    }
+}
+
+/// The product of two rows.
+struct Multiply<'a> {
+    signs: &'a PlacedChips,
+    vector: &'a PlacedChips,
+}
+
+impl WithSimd for Multiply<'_> {
+    type Output = [i32; 2];
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> [i32; 2] {
+        let half = |batches: Range<usize>| {
+            let signs = self.signs[batches.clone()].as_flattened();
+            let chips = self.vector[batches].as_flattened();
+            let mut sum = 0i16;
+            for (sign, chip) in signs.iter().zip(chips) {
+                sum += (sign * chip) as i16;
+            }
+            sum as i32 * SCALE as i32
+        };
+        [half(0..PILOTS), half(PILOTS..BATCHES)]
     }
 }
 
@@ -155,7 +179,7 @@ impl Products {
         let all = self.all.chunks_exact_mut(matrix.rows);
         let pilots = self.pilots.chunks_exact_mut(matrix.rows);
         for ((tables, all), pilots) in vectors.0.iter().zip(all).zip(pilots) {
-            processor.dispatch(Multiply {
+            processor.dispatch(MultiplyAll {
                 matrix,
                 tables,
                 all,
@@ -165,15 +189,15 @@ impl Products {
     }
 }
 
-/// What is done with one vector.
-struct Multiply<'a> {
+/// The products of one vector with all rows.
+struct MultiplyAll<'a> {
     matrix: &'a SignMatrix,
     tables: &'a [BatchTables; BATCHES],
     all: &'a mut [i16],
     pilots: &'a mut [i16],
 }
 
-impl WithLookup for Multiply<'_> {
+impl WithLookup for MultiplyAll<'_> {
     #[inline(always)]
     fn call<L: Lookup>(self, lookup: L) {
         let batches = self
@@ -301,7 +325,7 @@ mod tests {
                     let even: i32 = terms.step_by(2).sum();
                     assert_eq!(
                         [even, sum - even].map(|sum| 32 * sum),
-                        matrix.product(row, placed)
+                        matrix.product(Arch::new(), row, placed)
                     );
                     assert_eq!((all[row] as i32, pilots[row] as i32), (32 * sum, 32 * even));
                 }

@@ -21,8 +21,8 @@ use super::workspace::Workspace;
 
 /// Seconds of audio that are taken at once.
 const BLOCK: f64 = 0.01;
-/// So many alarms an hour are the most that can be told.
-pub const MOST_ALARMS: f64 = 3600.0;
+/// So many alarms an hour are the most that can be told: the more, the more hypotheses are looked at closely.
+pub const MOST_ALARMS: f64 = 300.0;
 
 /// A test that the threshold of [`MOST_ALARMS`] would call an alarm; of several after one slot the least likely.
 #[derive(Debug, Clone, Copy)]
