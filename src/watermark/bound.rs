@@ -50,7 +50,9 @@
 //! *Keys.* Each has signs of its own, and its hypotheses count like more rows of one key: the permitted number is that
 //! of all keys together.
 //!
-//! *Speeds.* At v times the speed rows end v times as often. As speeds lie on both sides of 1 the sum is the same.
+//! *Speeds.* At v times the speed rows end v times as often. As speeds lie on both sides of 1 the sum is the same. Every
+//! second speed has sums of its own; at those in between the windows are made anew where a neighbour's are high, from
+//! the rows of the latest 7 s. All are counted as if all windows were tested with their rows.
 //!
 //! *Lags.* Slots of stretched programme are turned to the usual lag. Which, and how far, the audio tells and not the
 //! signs (see [`super::lag`]): one set of chips is tested, as without.
@@ -61,8 +63,8 @@
 //! *Rounding.* The sums that fade are rounded down with each row, so no score is above that of exact numbers, but for
 //! scores below -31.
 //!
-//! *What is not tested.* The windows that are cut are made only for hypotheses of which a sum that fades is high
-//! enough. All are counted here nevertheless: an alarm that is not raised breaks no promise.
+//! *What is not tested.* The windows that are cut, and all of the speeds in between, are made only for hypotheses of
+//! which a sum that fades is high enough. All are counted here nevertheless: an alarm that is not raised breaks no promise.
 //!
 //! *Ends of streams.* When a stream ends, each of the five alignments is tested once more, with the row under way.
 //! These tests need no share of their own, as the beginning has left room for them. Slots begin one delay, 160 ms,

@@ -395,63 +395,19 @@ impl Path {
 
 #[cfg(test)]
 mod tests {
-    use super::super::embedder::{Embedder, EmbedderConfig};
+    use super::super::testing::{detector_config, marked, soft_noise};
     use super::*;
-
-    const RATE: u32 = 16_000;
-
-    fn noise(seconds: usize, mut state: u32) -> Vec<f32> {
-        let sample = |_| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            0.1 * ((state >> 8) as f32 / (1 << 23) as f32 - 1.0)
-        };
-        (0..seconds * RATE as usize).map(sample).collect()
-    }
-
-    /// Noise with a mark.
-    fn marked(seconds: usize, key: &Key) -> Vec<f32> {
-        let config = EmbedderConfig {
-            sample_rate: RATE,
-            channels: 1,
-            unmarked_channels: 0,
-            carrier: Carrier::Programme,
-            lookahead: true,
-            row_clock: RowClock::Stream,
-        };
-        let mut embedder = Embedder::new(&config, key).unwrap();
-        let latency = embedder.latency();
-        let mut programme = noise(seconds, 1);
-        programme.resize(programme.len() + latency, 0.0);
-        let mut mark = vec![0.0; programme.len()];
-        embedder.process(&programme, &mut mark);
-        let late = mark[latency..].iter();
-        programme
-            .iter()
-            .zip(late)
-            .map(|(x, mark)| x + mark)
-            .collect()
-    }
 
     #[test]
     fn frames_are_left_out_only_while_the_mark_is_strong() {
         let key = Key::parse("5a".repeat(32).as_str()).unwrap();
-        let config = DetectorConfig {
-            sample_rate: RATE,
-            channels: 1,
-            carrier: Carrier::Programme,
-            row_clock: RowClock::Stream,
-            clock_tolerance: 120.0,
-            false_alarms_per_hour: 1e-4,
-            max_speed_deviation: 0.1,
-            interval: 1.0,
-        };
-        let mut detector = Detector::new(&config, std::slice::from_ref(&key)).unwrap();
+        let mut detector = Detector::new(&detector_config(), std::slice::from_ref(&key)).unwrap();
         let mut coarse_after = |audio: &[f32]| {
             detector.push(audio, &mut |_| ());
             matches!(&detector.path, Path::Programme(path) if path.coarse)
         };
-        assert!(!coarse_after(&noise(2, 7)));
-        assert!(coarse_after(&marked(5, &key)));
-        assert!(!coarse_after(&noise(1, 7)));
+        assert!(!coarse_after(&soft_noise(2, 7)));
+        assert!(coarse_after(&marked(5, &key, None)));
+        assert!(!coarse_after(&soft_noise(1, 7)));
     }
 }

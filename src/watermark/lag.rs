@@ -242,18 +242,9 @@ mod tests {
     use super::super::format::CHIPS;
     use super::super::key::Key;
     use super::super::speeds::SpeedMap;
-    use super::super::{Carrier, DetectionState, Detector, DetectorConfig, RowClock};
-    use super::super::{Embedder, EmbedderConfig};
+    use super::super::testing::{RATE, detector_config, marked, noise};
+    use super::super::{DetectionState, Detector};
     use super::*;
-
-    /// Numbers from -1 to 1.
-    fn noise(seed: u32) -> impl FnMut() -> f32 {
-        let mut state = seed;
-        move || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            state as i32 as f32 / (1u32 << 31) as f32
-        }
-    }
 
     /// A finder, the map of the nominal speed, and where its bins are, for audio of a rate.
     fn finder(rate: u32) -> (LagFinder, SpeedMap, Range<usize>, f64) {
@@ -338,40 +329,15 @@ mod tests {
     /// Slower by 4 %: pieces of 80 ms, each of which begins 3 ms before the end of the one before.
     #[test]
     fn a_mark_is_found_in_stretched_programme() {
-        const RATE: usize = 16_000;
         let key = Key::from_bytes([5; 32]);
-        let config = EmbedderConfig {
-            sample_rate: RATE as u32,
-            channels: 1,
-            unmarked_channels: 0,
-            carrier: Carrier::Programme,
-            lookahead: true,
-            row_clock: RowClock::Stream,
-        };
-        let mut embedder = Embedder::new(&config, &key).unwrap();
-        let mut noise = noise(3);
-        let programme: Vec<f32> = (0..4 * RATE).map(|_| 0.1 * noise()).collect();
-        let mut mark = vec![0.0; programme.len()];
-        embedder.process(&programme, &mut mark);
-        let late = &mark[embedder.latency()..];
-        let marked: Vec<f32> = programme.iter().zip(late).map(|(p, m)| p + m).collect();
+        let marked = marked(4, &key, None);
         let (piece, step) = (RATE * 80 / 1000, RATE * 77 / 1000);
         let stretched: Vec<f32> = (0..marked.len() - piece)
             .step_by(step)
             .flat_map(|at| &marked[at..at + piece])
             .copied()
             .collect();
-        let config = DetectorConfig {
-            sample_rate: RATE as u32,
-            channels: 1,
-            carrier: Carrier::Programme,
-            row_clock: RowClock::Stream,
-            clock_tolerance: 120.0,
-            false_alarms_per_hour: 1e-4,
-            max_speed_deviation: 0.1,
-            interval: 1.0,
-        };
-        let mut detector = Detector::new(&config, std::slice::from_ref(&key)).unwrap();
+        let mut detector = Detector::new(&detector_config(), std::slice::from_ref(&key)).unwrap();
         let mut found = 0;
         let mut report = |detection: &super::super::Detection| {
             found += u32::from(detection.state == DetectionState::Found);

@@ -67,6 +67,8 @@ pub mod stages {
 #[doc(hidden)]
 pub mod survey;
 mod sweep;
+#[cfg(test)]
+mod testing;
 mod thresholds;
 mod timing;
 mod tracker;

@@ -14,17 +14,21 @@
 use super::alignment::Alignment;
 use super::candidate::{Best, Candidate, LocalClock, Pilots};
 use super::correlation::{SLOT, SLOTS_PER_ROW};
-use super::cut::LatestRows;
 use super::evidence::{Evidence, NewRow, turn};
-use super::format::CHIPS;
+use super::format::ROW;
 use super::rounded::RoundedRow;
 use super::row_history::RowHistory;
 use super::rows::KeyRows;
 use super::speeds::{SpeedMap, is_kept, kept, lane};
 use super::thresholds::Thresholds;
-use super::windows::{self, CUT, FADING, KEPT, LATEST, ROWS_BESIDE, ROWS_KEPT, WINDOWS};
+use super::windows::{self, CUT, FADING, LATEST, ROWS_BESIDE, WINDOWS};
 use super::workspace::Workspace;
+use places::{Tested, Turn};
 use pulp::Arch;
+
+mod places;
+
+pub use places::Before;
 
 /// Slots that there must be before rows are tested: two rows tell the alignments apart. A strong mark is above the
 /// threshold after a single slot, with which all alignments score alike. The end of a stream cannot wait.
@@ -33,13 +37,6 @@ const FEWEST_SLOTS: u64 = 2 * SLOTS_PER_ROW as u64;
 ///
 /// [`bound`]: super::bound
 const FEWEST_SLOTS_AT_END: u64 = 3;
-/// Share of the threshold that a fading sum must reach before the windows that are cut are looked at. Of a steady mark
-/// a fading sum holds at least 0.8 of what the window does, give or take a deviation of 0.6: at a threshold of 8, one
-/// in several hundred has to wait for the next row.
-const SCREEN: f64 = 0.6;
-/// The same where nothing is to follow, or where the best place is asked for: that is seldom enough to look closer.
-const SCREEN_AT_END: f64 = 0.45;
-
 /// The search over everything that is not known of the mark of one key.
 pub struct Search {
     arch: Arch,
@@ -54,57 +51,6 @@ pub struct Search {
     /// See [`Search::at`].
     evidence: Vec<Evidence>,
     highest: f64,
-}
-
-/// Why a place is looked at.
-#[derive(Clone, Copy, PartialEq)]
-enum Turn {
-    /// Its row has ended.
-    Row,
-    /// The stream has ended.
-    End,
-    /// Something was found: that does not count as a test.
-    Again,
-}
-
-impl Turn {
-    /// Which windows are tested.
-    fn due(self, alignment: &Alignment) -> [bool; WINDOWS] {
-        match self {
-            Turn::Row => alignment.due(),
-            Turn::End => alignment.due_at_end(),
-            Turn::Again => [true; WINDOWS],
-        }
-    }
-
-    /// Share of the threshold that a fading sum must have.
-    fn screen(self) -> f64 {
-        match self {
-            Turn::Row => SCREEN,
-            Turn::End | Turn::Again => SCREEN_AT_END,
-        }
-    }
-}
-
-/// A place of which the latest rows are at hand.
-struct Place<'a> {
-    /// Of speed and alignment.
-    at: usize,
-    /// How much less its local rows are than those of the place where a sum was high.
-    less: i64,
-    due: [bool; WINDOWS],
-    rows: LatestRows<'a>,
-}
-
-/// A place where hypotheses are tested.
-#[derive(Clone, Copy)]
-struct Tested {
-    /// Of speed and alignment.
-    at: usize,
-    pilots: Pilots,
-    turn: Turn,
-    /// Slots of the row under way, which [`Workspace::under_way`] holds; 0 without one.
-    slots: usize,
 }
 
 impl Search {
@@ -166,7 +112,11 @@ impl Search {
     /// Seconds of evidence behind a candidate.
     pub fn seconds(&self, found: &Candidate) -> f64 {
         let in_row = self.alignment(found.speed, found.alignment).in_row();
-        windows::seconds(found.window, in_row as u64, self.slots)
+        let seconds = windows::seconds(found.window, in_row as u64, self.slots);
+        match is_kept(found.speed, self.speeds) {
+            true => seconds,
+            false => seconds.min(ROWS_BESIDE as f64 * ROW),
+        }
     }
 
     /// From scores to alarms.
@@ -310,34 +260,6 @@ impl Search {
             }
         });
         highest
-    }
-
-    /// A place, and those at the speeds beside it whose rows end with the same slot, or have as many slots under way.
-    fn places_beside<'a>(
-        &self,
-        tested: &Tested,
-        history: &'a RowHistory,
-        under_way: &'a [RoundedRow],
-    ) -> [Option<Place<'a>>; 3] {
-        let i = tested.at;
-        let (speed, state) = (i / SLOTS_PER_ROW, &self.alignments[i]);
-        let beside = [Some(speed), speed.checked_sub(1), Some(speed + 1)];
-        beside.map(|other| {
-            let other = other.filter(|other| *other < self.speeds)?;
-            let places = other * SLOTS_PER_ROW..(other + 1) * SLOTS_PER_ROW;
-            let mut places = places.filter(|j| other != speed || *j == i);
-            let j = places.find(|j| self.alignments[*j].is_in_step(state))?;
-            let alignment = &self.alignments[j];
-            let row = alignment.row()?;
-            let latest = (tested.slots > 0).then(|| (row, &under_way[other]));
-            let count = if j == i { ROWS_KEPT } else { ROWS_BESIDE };
-            Some(Place {
-                at: j,
-                less: state.row()? - row,
-                due: tested.turn.due(alignment),
-                rows: LatestRows::new(alignment, history, other, latest, count),
-            })
-        })
     }
 
     /// The best place above the threshold of all that has been tested.
@@ -496,45 +418,6 @@ impl Search {
             ..best.candidate?
         })
     }
-
-    /// What hypothesis `o` at that speed and alignment has from before the latest row, which is whole or under way.
-    pub fn before(
-        &self,
-        (speed, alignment): (usize, usize),
-        pilots: Pilots,
-        o: usize,
-        history: &RowHistory,
-    ) -> Before {
-        let i = speed * SLOTS_PER_ROW + alignment;
-        let alignment = &self.alignments[i];
-        // A row that is not there yet takes the place of the latest.
-        let under_way = (alignment.under_way() > 0).then_some((0, &RoundedRow::SILENCE));
-        let rows = LatestRows::new(alignment, history, speed, under_way, ROWS_KEPT);
-        let sums = rows.sums(&self.rows.matrix, o, pilots);
-        let energies = rows.energies(pilots);
-        Before {
-            rows: std::array::from_fn(|age| sums[age + 1]),
-            energies: std::array::from_fn(|age| energies[age + 1]),
-        }
-    }
-
-    /// Writes the chips of the latest row at that speed and alignment, whole or under way, as far as it has come.
-    pub fn latest_row(
-        &self,
-        (speed, alignment): (usize, usize),
-        history: &RowHistory,
-        chips: &mut [f32; CHIPS],
-    ) {
-        let slots = self.alignment(speed, alignment).in_row();
-        history.sum_latest(slots, speed, chips);
-    }
-}
-
-/// What one hypothesis has from before the latest row, whole or under way.
-pub struct Before {
-    /// The rows, newest first, and their energies.
-    pub rows: [f32; KEPT],
-    pub energies: [f32; KEPT],
 }
 
 fn new_row<'a>(turned: &'a [i16], chips: &RoundedRow, pilots: Pilots) -> NewRow<'a> {

@@ -231,40 +231,15 @@ impl Survey {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{RATE, marked};
     use super::*;
-    use crate::watermark::{Carrier, Embedder, EmbedderConfig};
-
-    const RATE: usize = 16_000;
-
-    fn marked(key: &Key, payload: Payload) -> Vec<f32> {
-        let mut state = 1u32;
-        let mut noise = || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            0.1 * (state as i32 as f32 / (1u32 << 31) as f32)
-        };
-        let config = EmbedderConfig {
-            sample_rate: RATE as u32,
-            channels: 1,
-            unmarked_channels: 0,
-            carrier: Carrier::Programme,
-            lookahead: true,
-            row_clock: RowClock::Stream,
-        };
-        let mut embedder = Embedder::new(&config, key).unwrap();
-        embedder.set_payload(Some(payload));
-        let programme: Vec<f32> = (0..6 * RATE).map(|_| noise()).collect();
-        let mut mark = vec![0.0; programme.len()];
-        embedder.process(&programme, &mut mark);
-        let late = &mark[embedder.latency()..];
-        programme.iter().zip(late).map(|(p, m)| p + m).collect()
-    }
 
     #[test]
     fn a_message_is_decoded_in_its_rows_with_its_key_only() {
         let (key, other) = (Key::from_bytes([1; 32]), Key::from_bytes([2; 32]));
         let payload = Payload([0, 0xc0, 0xff, 0xee]);
         let mut survey = Survey::new(RATE as u32, 1, 0.0).unwrap();
-        survey.push(&marked(&key, payload));
+        survey.push(&marked(6, &key, Some(payload)));
         survey.finish();
         let place = Place {
             slot: survey.slots() - 1,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::watermark::correlation::{Correlator, Slot};
+use crate::watermark::format::CHIPS;
 use crate::watermark::format::{ROWS, RowClock};
 use crate::watermark::key::Key;
 use crate::watermark::speeds::write_chips;
