@@ -159,6 +159,17 @@ mod tests {
         }
     }
 
+    /// All chips alike would be 3.7 steps: four, and 132 in a batch.
+    #[test]
+    fn what_is_rounded_up_still_fits() {
+        let mut rows = [RoundedRow::SILENCE];
+        round(Arch::new(), &[0.3; CHIPS], &mut rows);
+        let sums = rows[0]
+            .chips
+            .map(|batch| batch.iter().map(|chip| *chip as i32).sum::<i32>());
+        assert_eq!(sums, [99; BATCHES]);
+    }
+
     #[test]
     fn what_is_no_audio_counts_as_silence() {
         for chip in [0.0, 1e-30, 1e30, f32::INFINITY, f32::NAN] {
