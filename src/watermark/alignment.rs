@@ -65,6 +65,7 @@ impl Alignment {
 
     /// Ends local row `row`, which counts if it is known after how many slots.
     pub fn end(&mut self, row: i64, slots: Option<u64>) {
+        debug_assert!(self.row.is_none_or(|before| row == before + 1));
         self.row = Some(row);
         self.under_way = 0;
         self.count += 1;
@@ -80,9 +81,7 @@ impl Alignment {
 
     /// Whether the row under way of another has as many slots, or has ended with the same slot.
     pub fn is_in_step(&self, other: &Alignment) -> bool {
-        let latest = |rows: &Alignment| rows.ended[rows.newest];
         self.under_way() == other.under_way()
-            && (self.under_way > 0 || latest(self) == latest(other))
     }
 
     /// Which windows are to be tested with the row that has just ended. The first turn of each is left to the end of

@@ -16,10 +16,12 @@
 //! cannot break it, because nothing in it is tuned on audio.
 //!
 //! For every hypothesis the score is such a sum: the chips are weighted, correlated at one speed and added up over the
-//! slots of each row; the weight of a row is 1 or 0 in a window that is cut, a power of its age in one that fades; and
-//! the weights of the audio, the speed, the window and the end of a stream are given before a sign is looked at. What
-//! these weights depend on is the received audio. Rows that lie more than 204.8 s apart have the same signs with a row
-//! clock that repeats; the longest window has forgotten them by then (a factor of 1e-7).
+//! slots of each row; the weight of a row is 1 or 0 in a window that is cut, a power of its age in one that fades, or
+//! that and 0 beyond 7 s at a speed between two that have sums of their own; and the weights of the audio, the speed,
+//! the window and the end of a stream are given before a sign is looked at. What these weights depend on is the
+//! received audio. Rows that lie more than 204.8 s apart have the same signs with a row clock that repeats; the longest
+//! window has forgotten them by then (a factor of 1e-7). With one that never repeats, at least 256 rows are searched,
+//! for the same reason.
 //!
 //! # From false alarms an hour to a threshold
 //!
@@ -50,21 +52,23 @@
 //! *Keys.* Each has signs of its own, and its hypotheses count like more rows of one key: the permitted number is that
 //! of all keys together.
 //!
-//! *Speeds.* At v times the speed rows end v times as often. As speeds lie on both sides of 1 the sum is the same. Every
-//! second speed has sums of its own; at those in between the windows are made anew where a neighbour's are high, from
-//! the rows of the latest 7 s. All are counted as if all windows were tested with their rows.
+//! *Speeds.* At v times the speed rows end v times as often. As speeds lie on both sides of 1 the sum is the same.
+//! Every second speed has sums of its own; at those in between the windows are made anew where a neighbour's are high,
+//! from the rows of the latest 7 s. All are counted as if all windows were tested with their rows.
 //!
 //! *Lags.* Slots of stretched programme are turned to the usual lag. Which, and how far, the audio tells and not the
 //! signs (see [`super::lag`]): one set of chips is tested, as without.
 //!
 //! *Slots and rows.* A row is the latest five slots, also where it is one longer or shorter because of the speed: what
-//! the chips are does not depend on the key. So are they rounded before they are multiplied.
+//! the chips are does not depend on the key. Nor does how they are rounded before they are multiplied.
 //!
 //! *Rounding.* The sums that fade are rounded down with each row, so no score is above that of exact numbers, but for
-//! scores below -31.
+//! scores below -42. Beyond a score of 21 all numbers are halved, and then the last bits of what later rows are
+//! multiplied with depend on the key; in unmarked audio no hypothesis comes there, as is said below of 18.
 //!
 //! *What is not tested.* The windows that are cut, and all of the speeds in between, are made only for hypotheses of
-//! which a sum that fades is high enough. All are counted here nevertheless: an alarm that is not raised breaks no promise.
+//! which a sum that fades is high enough. All are counted here nevertheless: an alarm that is not raised breaks no
+//! promise.
 //!
 //! *Ends of streams.* When a stream ends, each of the five alignments is tested once more, with the row under way.
 //! These tests need no share of their own, as the beginning has left room for them. Slots begin one delay, 160 ms,

@@ -45,7 +45,7 @@ pub struct Best {
     ///
     /// [`Thresholds::log10_rate`]: super::thresholds::Thresholds::log10_rate
     pub log10_rate: f64,
-    /// The candidate; its offset is not known yet.
+    /// The candidate.
     pub candidate: Option<Candidate>,
 }
 

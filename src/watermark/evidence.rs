@@ -18,9 +18,10 @@ use super::windows::{FADED, LANES, SUMS, fading};
 use pulp::{Arch, Simd, WithSimd};
 use std::slice::ChunksExactMut;
 
-/// Units that a score of 1 has at most, which leave room for scores of 42: one row has 14 at most. With more, factors of
-/// new rows would not be less than a half.
+/// Units that a score of 1 has at most, which leave room for scores of 42: one row has 14 at most.
 const UNITS: f32 = 768.0;
+/// What a new row is multiplied by is less than a half, so that it fits into 16 bits.
+const LARGEST_FACTOR: f32 = 0.499;
 /// Beyond this it has half as many: where a recording is searched piece by piece, a strong mark is not found at once.
 const HIGH: i16 = i16::MAX / 2;
 /// Halvings after which nothing is left.
@@ -104,13 +105,15 @@ impl Sum {
             adds: 0,
         };
         self.units *= (self.energy / before).sqrt() / (1 << factors.halvings) as f32;
-        while self.units > UNITS && factors.halvings < MOST_HALVINGS {
+        // Units that the factor of the new row allows: that of a start, or of a pause that is over, is the largest.
+        let most = UNITS.min(LARGEST_FACTOR * self.energy.sqrt() / row.step);
+        while self.units > most && factors.halvings < MOST_HALVINGS {
             self.units *= 0.5;
             factors.halvings += 1;
         }
-        self.units = self.units.min(UNITS);
+        self.units = self.units.min(most);
         let adds = self.units * row.step / self.energy.sqrt();
-        factors.adds = whole((adds * ONE).min(i16::MAX.into())) as i16;
+        factors.adds = whole(adds * ONE) as i16;
         let (stays, adds) = (
             0.5f32.powi(factors.halvings as i32),
             factors.adds as f32 / ONE,
@@ -278,6 +281,9 @@ mod tests {
     use super::*;
 
     const COUNT: usize = 5 * LANES;
+    /// Of products with the even chips, if most of the magnitude is in a few: no row has less.
+    const DEVIATION: f32 = 1200.0;
+    const ENERGY: f32 = DEVIATION * DEVIATION;
 
     fn random(state: &mut u64) -> f32 {
         *state ^= *state << 13;
@@ -288,8 +294,8 @@ mod tests {
 
     /// A row whose products have about the deviation that its energy says, in steps of that size.
     fn products(state: &mut u64, step: f32) -> (Vec<i16>, f32) {
-        let products = (0..COUNT).map(|_| (3000.0 * 1.73 * random(state)) as i16);
-        (products.collect(), 9e6 * step * step)
+        let products = (0..COUNT).map(|_| (DEVIATION * 1.73 * random(state)) as i16);
+        (products.collect(), ENERGY * step * step)
     }
 
     /// A row of such products in steps of 1.
@@ -297,7 +303,7 @@ mod tests {
         NewRow {
             products,
             step: 1.0,
-            energy: 9e6,
+            energy: ENERGY,
         }
     }
 
@@ -322,7 +328,7 @@ mod tests {
                 NewRow {
                     products: &new,
                     step,
-                    energy: if step > 0.0 { 9e6 } else { 0.0 },
+                    energy: if step > 0.0 { ENERGY } else { 0.0 },
                 },
             );
             for w in 0..SUMS {
@@ -331,7 +337,7 @@ mod tests {
                 energies[w] = before + energy as f64;
                 if step > 0.0 {
                     // A product is rounded down by a unit at most, and a half by another.
-                    let units = UNITS as f64 / 2.0;
+                    let units = (LARGEST_FACTOR * DEVIATION / 2.0) as f64;
                     lost[w] = (before / energies[w]).sqrt() * lost[w] + 2.0 / units;
                 }
                 for (sums, new) in exact.iter_mut().zip(&new) {
@@ -364,7 +370,7 @@ mod tests {
         let mut evidence = Evidence::new(COUNT);
         for rows in 1..200 {
             let (mut new, _) = products(&mut state, 1.0);
-            new[7] = 30_000;
+            new[7] = 10 * DEVIATION as i16;
             evidence.add(arch, row_of(&new));
             for (w, score) in evidence.scores(7).into_iter().enumerate() {
                 let stays = fading(w);
@@ -397,14 +403,14 @@ mod tests {
 
     #[test]
     fn in_long_silence_nothing_is_left() {
-        let (arch, new) = (Arch::new(), [3000; COUNT]);
+        let (arch, new) = (Arch::new(), [DEVIATION as i16; COUNT]);
         let mut evidence = Evidence::new(COUNT);
         let row = |energy| NewRow {
             products: &new,
             step: 1.0,
             energy,
         };
-        evidence.add(arch, row(9e6));
+        evidence.add(arch, row(ENERGY));
         assert!(evidence.highest()[0] > 0.9);
         for _ in 1..3000 {
             evidence.add(arch, row(0.0));

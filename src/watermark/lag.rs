@@ -104,8 +104,8 @@ impl LagFinder {
         self.steady = (0.0, 0);
     }
 
-    /// Playing speed of the latest slots: of stretched programme the lag changes with every splice, and the speed counts
-    /// as 1. If it stays, all of the programme plays faster or slower, and by how much follows from the lag.
+    /// Playing speed of the latest slots: of stretched programme the lag changes with every splice, and the speed
+    /// counts as 1. If it stays, all of the programme plays faster or slower, and by how much follows from the lag.
     pub fn speed(&self) -> f64 {
         match self.steady {
             (beyond, STEADY..) => DELAY / (DELAY + beyond),

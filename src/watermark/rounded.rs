@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The chips are rounded to whole numbers of a byte, as many of these are multiplied at once. A step is so large that
-//! the magnitudes of a batch of the products, a sixth of the chips, never add up to more than a byte holds: magnitudes are
-//! 3.6 steps on average. If they are all alike, which is the worst case, rounding takes 0.3 % from a score. The rounded chips are what counts from then on: they do not depend on the key
-//! any more than the exact ones do, so the bound of [`super::bound`] holds for them as they are.
+//! the magnitudes of a batch of the products, a sixth of the chips, never add up to more than a byte holds: magnitudes
+//! are 3.6 steps on average. If they are all alike, which is the worst case, rounding takes 0.3 % from a score. The
+//! rounded chips are what counts from then on: they do not depend on the key any more than the exact ones do, so the
+//! bound of [`super::bound`] holds for them as they are.
 
 use super::candidate::Pilots;
 use super::format::CHIPS;

@@ -14,7 +14,7 @@ use super::correlation::SLOTS_PER_ROW;
 use super::format::CHIPS;
 use super::products::Tables;
 use super::rounded::{RoundedRow, kept_chips, round};
-use super::speeds::kept;
+use super::speeds::kept_count;
 use super::windows::{ROWS_BESIDE, ROWS_KEPT};
 use pulp::Arch;
 
@@ -45,7 +45,7 @@ impl RowHistory {
             sums: vec![0.0; speeds * CHIPS],
             speeds,
             rows: vec![RoundedRow::SILENCE; rows_kept(speeds) * speeds],
-            tables: Tables::new(kept(speeds).len()),
+            tables: Tables::new(kept_count(speeds)),
             slots: 0,
         }
     }

@@ -6,10 +6,15 @@ use super::correlation::SLOTS_PER_ROW;
 use super::format::{CHIPS, ROW, ROWS, RowClock};
 use super::key::Signs;
 use super::products::SignMatrix;
-use super::windows::LANES;
+use super::windows::{LANES, ROWS_BESIDE};
 
 /// The stream of signs ends behind this row of 32 bytes.
 const LARGEST_ROW: u64 = (1 << 59) - 1;
+
+/// With fewer rows, what has the signs of a row could have them again while the longest window remembers: then they
+/// would not be independent, as [`super::bound`] says. Of what is 51 s old it has 2 %.
+const FEWEST_ROWS: usize = 256;
+const _: () = assert!(FEWEST_ROWS >= ROWS_BESIDE);
 
 /// All rows with [`RowClock::Stream`], else those around the detector's own clock.
 pub struct KeyRows {
@@ -40,9 +45,14 @@ impl KeyRows {
     /// Rows that a clock which may be wrong by `clock_tolerance` seconds leaves, and how many of them are ahead of it.
     pub fn around(row_clock: RowClock, clock_tolerance: f64) -> (usize, i64) {
         let ahead = (clock_tolerance / ROW).ceil() as i64 + 1;
+        let rows = |ahead| {
+            (2 * ahead as usize + 2)
+                .max(FEWEST_ROWS)
+                .next_multiple_of(LANES)
+        };
         match row_clock {
             RowClock::Stream => (ROWS, 0),
-            RowClock::Utc => ((2 * ahead as usize + 2).next_multiple_of(LANES), ahead),
+            RowClock::Utc => (rows(ahead), ahead),
         }
     }
 
@@ -113,6 +123,7 @@ mod tests {
         let signs = Key::from_bytes([0; 32]).signs();
         let mut rows = {
             let (rows, ahead) = KeyRows::around(RowClock::Utc, 1.0);
+            assert!(rows >= 256, "windows would have rows twice");
             KeyRows::new(signs, RowClock::Utc, rows, ahead)
         };
         let clock = LocalClock {

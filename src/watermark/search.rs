@@ -6,10 +6,13 @@
 //! evidence of the alignment whose row has just ended.
 //!
 //! There it is tested, and the row under way when the stream ends: an excerpt of 2 s has no evidence to give away. No
-//! row is tested twice. Evidence is kept for every second speed ([`super::speeds::kept`]): between two of them a mark
-//! has 0.74 of its score with either, which is enough to see that there is something, and the windows that are cut are
-//! then made at the speeds beside it as well. The sums of neighbouring slots are nearly the same, so more tests would find little more, and
-//! each raises the threshold.
+//! row is tested twice. The sums of neighbouring slots are nearly the same, so more tests would
+//! find little more, and each raises the threshold.
+//!
+//! Evidence is kept for every second speed ([`super::speeds::kept`]). Between two of them a mark has 0.74 of its score
+//! with either, which is enough to see that there is something: then the speeds beside are looked at as well, and their
+//! windows are made of the rows of the latest 7 s. A mark there that is too faint to be found within 7 s is found later
+//! than at other speeds, or not.
 
 use super::alignment::Alignment;
 use super::candidate::{Best, Candidate, LocalClock, Pilots};
@@ -19,16 +22,16 @@ use super::format::ROW;
 use super::rounded::RoundedRow;
 use super::row_history::RowHistory;
 use super::rows::KeyRows;
-use super::speeds::{SpeedMap, is_kept, kept, lane};
+use super::speeds::{SpeedMap, is_kept, kept, kept_count, lane};
 use super::thresholds::Thresholds;
 use super::windows::{self, CUT, FADING, LATEST, ROWS_BESIDE, WINDOWS};
 use super::workspace::Workspace;
-use places::{Tested, Turn};
+use beside::{Tested, Turn};
 use pulp::Arch;
 
-mod places;
+mod beside;
 
-pub use places::Before;
+pub use beside::Before;
 
 /// Slots that there must be before rows are tested: two rows tell the alignments apart. A strong mark is above the
 /// threshold after a single slot, with which all alignments score alike. The end of a stream cannot wait.
@@ -57,7 +60,7 @@ impl Search {
     /// A search in `rows` over `speeds` speeds.
     pub fn new(rows: KeyRows, speeds: usize, thresholds: Thresholds) -> Self {
         let count = rows.len();
-        let evidence = Pilots::BOTH.len() * kept(speeds).len() * SLOTS_PER_ROW;
+        let evidence = Pilots::BOTH.len() * kept_count(speeds) * SLOTS_PER_ROW;
         Search {
             arch: Arch::new(),
             rows,
@@ -213,7 +216,7 @@ impl Search {
     fn at(&self, i: usize, pilots: Pilots) -> usize {
         let (speed, alignment) = (i / SLOTS_PER_ROW, i % SLOTS_PER_ROW);
         let lane = lane(speed, self.speeds);
-        (alignment * kept(self.speeds).len() + lane) * Pilots::BOTH.len() + pilots as usize
+        (alignment * kept_count(self.speeds) + lane) * Pilots::BOTH.len() + pilots as usize
     }
 
     /// Turns the latest products at speed and alignment `i`, whose row is `row`.
@@ -250,6 +253,8 @@ impl Search {
             let places =
                 places.get_or_insert_with(|| self.places_beside(&tested, history, under_way));
             for place in places.iter().flatten() {
+                #[cfg(test)]
+                tests::note(tested.turn, place, self.alignments[place.at].row());
                 let o = self.rows.shifted(o, place.less);
                 let mut scores = place.rows.scores(&self.rows.matrix, o, pilots);
                 if place.at == at {

@@ -6,7 +6,6 @@ use super::format::{CHIP_LOW, CHIP_WIDTH, CHIPS, DELAY};
 use pulp::{Arch, Simd, WithSimd};
 use rustfft::num_complex::Complex;
 use std::f64::consts::TAU;
-use std::iter::StepBy;
 use std::ops::Range;
 
 /// Distance of two speeds that are searched, as a ratio: half of it shifts the lag by 16 us and costs 7 %
@@ -22,19 +21,27 @@ pub fn speed_maps(deviation: f64, correlator: &Correlator) -> Vec<SpeedMap> {
         .collect()
 }
 
-/// Of so many speeds those that the search keeps evidence for: every second one, and the nominal one among them.
-pub fn kept(speeds: usize) -> StepBy<Range<usize>> {
-    (speeds / 2 % 2..speeds).step_by(2)
+/// Whether a speed is one of those that the search keeps evidence for: every second one, the nominal one among them, and
+/// the slowest and the fastest, so that each of the others lies between two of these.
+pub fn is_kept(speed: usize, speeds: usize) -> bool {
+    speed % 2 == speeds / 2 % 2 || speed == 0 || speed + 1 == speeds
 }
 
-/// Whether a speed is one of these.
-pub fn is_kept(speed: usize, speeds: usize) -> bool {
-    speed % 2 == speeds / 2 % 2
+/// The speeds that are kept.
+pub fn kept(speeds: usize) -> impl Iterator<Item = usize> {
+    (0..speeds).filter(move |speed| is_kept(*speed, speeds))
+}
+
+/// How many these are.
+pub fn kept_count(speeds: usize) -> usize {
+    kept(speeds).count()
 }
 
 /// Which of these a speed is.
 pub fn lane(speed: usize, speeds: usize) -> usize {
-    (speed - speeds / 2 % 2) / 2
+    let others_first = speeds / 2 % 2;
+    let last_is_even = others_first == 1 && speed > 0 && speed % 2 == 0;
+    (speed + others_first) / 2 + last_is_even as usize
 }
 
 /// Writes the chips of a slot, speed by speed.
@@ -153,4 +160,22 @@ const _: () = assert!(CHIPS <= 1 << u8::BITS);
 
 fn narrow(c: Complex<f64>) -> Complex<f32> {
     Complex::new(c.re as f32, c.im as f32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn others_lie_between_two_speeds_that_are_kept() {
+        for speeds in [1, 3, 5, 7, 11, 201, 601, 603] {
+            assert!(is_kept(speeds / 2, speeds));
+            let lanes: Vec<_> = kept(speeds).map(|speed| lane(speed, speeds)).collect();
+            assert_eq!(lanes, (0..kept_count(speeds)).collect::<Vec<_>>());
+            for speed in (0..speeds).filter(|speed| !is_kept(*speed, speeds)) {
+                assert!(is_kept(speed - 1, speeds) && is_kept(speed + 1, speeds));
+            }
+        }
+        assert_eq!(kept(11).collect::<Vec<_>>(), [0, 1, 3, 5, 7, 9, 10]);
+    }
 }

@@ -2,7 +2,7 @@
 //! Where the mark was found, the next row is known: follow it, and notice when it is gone.
 //!
 //! Nine hypotheses remain, three speeds by three positions 40 ms apart. They keep the evidence that the
-//! search had for them, so nothing is lost at the hand-over, and they follow a slow drift.
+//! search had for them in the latest 2 s, so little is lost at the hand-over, and they follow a slow drift.
 //!
 //! Whether the mark is still there follows from the scores of the rows; see [`Presence`].
 

@@ -5,7 +5,7 @@ use super::evidence::Evidence;
 use super::lookup::Processor;
 use super::products::{Products, Tables};
 use super::rounded::RoundedRow;
-use super::speeds::kept;
+use super::speeds::kept_count;
 
 /// Room for a search in so many rows at so many speeds.
 pub struct Workspace {
@@ -18,6 +18,7 @@ pub struct Workspace {
     pub trial: Evidence,
     /// The chips of rows under way.
     pub under_way: Vec<RoundedRow>,
+    /// What these are multiplied with.
     pub tables: Tables,
 }
 
@@ -26,11 +27,11 @@ impl Workspace {
     pub fn new(rows: usize, speeds: usize) -> Self {
         Workspace {
             processor: Processor::best(),
-            products: Products::new(kept(speeds).len(), rows),
+            products: Products::new(kept_count(speeds), rows),
             turned: vec![0; rows],
             trial: Evidence::new(rows),
             under_way: vec![RoundedRow::SILENCE; speeds],
-            tables: Tables::new(kept(speeds).len()),
+            tables: Tables::new(kept_count(speeds)),
         }
     }
 }
