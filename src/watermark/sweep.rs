@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A search over more rows than can be followed side by side: hours of them, if nobody knows when a recording was made.
 //!
-//! Evidence for each row takes 0.5 KB with the default speeds, so for two days it would take 0.4 GB. Audio takes less:
+//! Evidence for each row takes 0.7 KB with the default speeds, so for two days it would take 0.6 GB. Audio takes less:
 //! pieces of 10 s are kept instead, and the rows are searched a tile at a time, each as if the piece were all there is.
 //! That takes as long as to search all of them at once, and a mark is found up to 20 s later. While one piece is
 //! collected the one before is searched, bit by bit. Only at the end of the audio, or a break in it, all that is left
@@ -21,7 +21,7 @@ use super::workspace::Workspace;
 const PIECE: usize = (10.0 / SLOT) as usize;
 /// Rows of a tile: their evidence is read over and over, so it should not be much larger than the caches.
 pub const TILE: usize = 1024;
-/// Rows up to which all are searched side by side: 13 minutes on either side of the clock, 5 MB with the default
+/// Rows up to which all are searched side by side: 13 minutes on either side of the clock, 6 MB with the default
 /// speeds.
 pub const SIDE_BY_SIDE: usize = 8 * TILE;
 
