@@ -40,7 +40,7 @@ pub fn kept_count(speeds: usize) -> usize {
 /// Which of these a speed is.
 pub fn lane(speed: usize, speeds: usize) -> usize {
     let others_first = speeds / 2 % 2;
-    let last_is_even = others_first == 1 && speed > 0 && speed % 2 == 0;
+    let last_is_even = others_first == 1 && speed > 0 && speed.is_multiple_of(2);
     (speed + others_first) / 2 + last_is_even as usize
 }
 

@@ -38,9 +38,11 @@ fn what_was_forgotten_does_not_come_back() {
     }
 }
 
+/// Window, place, its row, and whether the stream has ended.
+type Test = (usize, usize, Option<i64>, bool);
+
 thread_local! {
-    /// What has been tested: window, place, its row, and why.
-    static TESTED: RefCell<HashSet<(usize, usize, Option<i64>, bool)>> = RefCell::default();
+    static TESTED: RefCell<HashSet<Test>> = RefCell::default();
 }
 
 /// Takes note of a test.
@@ -87,12 +89,12 @@ fn no_more_is_tested_than_is_counted() {
                 search.finish(&mut history, &mut work);
             }
             // Each window has a share of its own, which must do for its tests.
-            for window in 0..WINDOWS {
+            for (window, rows) in ROWS_PER_TEST.into_iter().enumerate() {
                 let tests = TESTED.with_borrow(|tested| {
                     let of_window = tested.iter().filter(|test| test.0 == window);
                     of_window.count()
                 });
-                let counted = 3600.0 / SLOT * maps.len() as f64 / ROWS_PER_TEST[window] as f64;
+                let counted = 3600.0 / SLOT * maps.len() as f64 / rows as f64;
                 let hours = milliseconds as f64 / 3_600_000.0;
                 let share = tests as f64 / (counted * hours);
                 let least = if milliseconds < 20_000 { 0.0 } else { 0.85 };
