@@ -223,6 +223,10 @@ impl WithSimd for Fade<'_> {
         let sums = self.sums.iter_mut().zip(self.factors);
         for (values, (sum, factors)) in self.values.zip(sums) {
             let Some(factors) = factors else { continue };
+            if factors.halvings == MOST_HALVINGS {
+                // A half of -1 would be -1 for ever.
+                values.fill(0);
+            }
             let mut highest = [i16::MIN; LANES];
             let new = self.new.as_chunks::<LANES>().0;
             for (values, new) in values.as_chunks_mut::<LANES>().0.iter_mut().zip(new) {
@@ -417,6 +421,21 @@ mod tests {
             assert!(evidence.highest().iter().all(|score| score.is_finite()));
         }
         assert_eq!(evidence.highest(), [0.0; SUMS]);
+    }
+
+    #[test]
+    fn of_what_was_forgotten_nothing_is_left() {
+        let (arch, mut state) = (Arch::new(), 7u64);
+        let [mut fresh, mut used] = [Evidence::new(COUNT), Evidence::new(COUNT)];
+        for _ in 0..20 {
+            used.add(arch, row_of(&products(&mut state, 1.0).0));
+        }
+        used.reset();
+        let (new, _) = products(&mut state, 1.0);
+        for evidence in [&mut fresh, &mut used] {
+            evidence.add(arch, row_of(&new));
+        }
+        assert!((0..COUNT).all(|o| fresh.scores(o) == used.scores(o)));
     }
 
     #[test]
