@@ -7,7 +7,7 @@
 //!
 //! Only sums that fade are kept for each of them. They are read and written with every row, so what counts is how many
 //! of them the processor takes at once, and what it does with each: they are whole numbers of 16 bits, and what fades
-//! is the unit. Such a number is the score in units of a 384th to a 768th: programme that grows louder makes the sums
+//! is the unit. Such a number is the score in units of a 300th to a 768th: programme that grows louder makes the sums
 //! grow, not the scores. While it goes on the unit becomes smaller, until all numbers are halved and the unit doubles.
 //!
 //! All numbers are rounded down, so a score is never above what it would be in exact numbers, and [`super::bound`]

@@ -164,7 +164,8 @@ impl Judge {
         tracked.is_some_and(|tracked| tracked.score >= score)
     }
 
-    /// Score of the latest 2 s of the mark while it is there, else the highest of all hypotheses.
+    /// Score of the latest 2 s of the mark while it is there, else the highest of the hypotheses that were
+    /// looked at.
     pub fn score(&self) -> f64 {
         self.tracked
             .map_or(self.search.highest(), |tracked| tracked.score)

@@ -26,7 +26,7 @@ pub trait Lookup: Copy {
     /// Sums, which must not leave the range.
     fn add(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
 
-    /// `sums` and the bytes times 2^[`SHIFT`], which must not leave the range either.
+    /// `sums` and the bytes times two to the `SHIFT`, which must not leave the range either.
     fn add_scaled<const SHIFT: i32>(self, sums: &Sums, bytes: Self::Bytes) -> Sums;
 }
 

@@ -23,6 +23,7 @@ fn rows_kept(speeds: usize) -> usize {
     let rows = if speeds > 1 { ROWS_BESIDE } else { ROWS_KEPT };
     6 * rows - 5
 }
+
 /// The latest rows at each speed.
 pub struct RowHistory {
     arch: Arch,

@@ -6,8 +6,8 @@
 //! evidence of the alignment whose row has just ended.
 //!
 //! There it is tested, and the row under way when the stream ends: an excerpt of 2 s has no evidence to give away. No
-//! row is tested twice. The sums of neighbouring slots are nearly the same, so more tests would
-//! find little more, and each raises the threshold.
+//! row is tested twice. The sums of neighbouring slots are nearly the same, so more tests would find little more, and
+//! each raises the threshold.
 //!
 //! Evidence is kept for every second speed ([`super::speeds::kept`]). Between two of them a mark has 0.74 of its score
 //! with either, which is enough to see that there is something: then the speeds beside are looked at as well, and their
@@ -40,6 +40,7 @@ const FEWEST_SLOTS: u64 = 2 * SLOTS_PER_ROW as u64;
 ///
 /// [`bound`]: super::bound
 const FEWEST_SLOTS_AT_END: u64 = 3;
+
 /// The search over everything that is not known of the mark of one key.
 pub struct Search {
     arch: Arch,
@@ -231,8 +232,8 @@ impl Search {
     }
 
     /// Takes the best hypothesis of a place, of which this is the evidence, and of the same place at the speeds beside
-    /// it, if it is better; returns the highest score. The windows that are cut are made only for hypotheses of which a
-    /// fading sum is high enough; others count as 0.
+    /// it, if it is better; returns the highest score. The windows that are cut, and all at the speeds beside, are made
+    /// only for hypotheses of which a fading sum is high enough; others count as 0.
     fn test(
         &self,
         evidence: &Evidence,
@@ -274,7 +275,7 @@ impl Search {
         work: &mut Workspace,
     ) -> Option<Candidate> {
         let mut best = Best::default();
-        self.compare_all(true, history, work, &mut best);
+        self.compare_all(Turn::Again, history, work, &mut best);
         self.place(best, history, work)
     }
 
@@ -290,20 +291,21 @@ impl Search {
         if self.slots < FEWEST_SLOTS_AT_END {
             return best;
         }
-        let highest = self.compare_all(false, history, work, &mut best);
+        let highest = self.compare_all(Turn::End, history, work, &mut best);
         self.highest = self.highest.max(highest);
         best
     }
 
     /// Takes the best of all evidence if it is better; returns the highest score. What has been tested is looked at
-    /// only if that is to be done `again`, and then it does not count as a test.
+    /// only if it is to be looked at again.
     fn compare_all(
         &mut self,
-        again: bool,
+        turn: Turn,
         history: &mut RowHistory,
         work: &mut Workspace,
         best: &mut Best,
     ) -> f64 {
+        let again = turn == Turn::Again;
         let mut highest = 0.0f64;
         // Rows under way with the same number of slots share a product.
         for slots in 0..=SLOTS_PER_ROW {
@@ -328,7 +330,7 @@ impl Search {
                     let tested = Tested {
                         at: i,
                         pilots,
-                        turn: if again { Turn::Again } else { Turn::End },
+                        turn,
                         slots,
                     };
                     highest = highest.max(self.test_under_way(tested, history, work, best));
@@ -417,7 +419,7 @@ impl Search {
         work: &mut Workspace,
     ) -> Option<Candidate> {
         let tested = best.candidate?.log10_alarms;
-        self.compare_all(true, history, work, &mut best);
+        self.compare_all(Turn::Again, history, work, &mut best);
         Some(Candidate {
             log10_alarms: tested,
             ..best.candidate?

@@ -21,8 +21,8 @@ pub fn speed_maps(deviation: f64, correlator: &Correlator) -> Vec<SpeedMap> {
         .collect()
 }
 
-/// Whether a speed is one of those that the search keeps evidence for: every second one, the nominal one among them, and
-/// the slowest and the fastest, so that each of the others lies between two of these.
+/// Whether a speed is one of those that the search keeps evidence for: every second one, the nominal one among them,
+/// and the slowest and the fastest, so that each of the others lies between two of these.
 pub fn is_kept(speed: usize, speeds: usize) -> bool {
     speed % 2 == speeds / 2 % 2 || speed == 0 || speed + 1 == speeds
 }

@@ -13,11 +13,11 @@ use super::super::speeds::is_kept;
 use super::super::windows::{KEPT, ROWS_BESIDE, ROWS_KEPT, WINDOWS};
 use super::Search;
 
-/// Share of the threshold that a fading sum must reach before a place is looked at closely. Of a steady mark a fading sum
-/// holds at least 0.8 of what a window does, give or take a deviation of 0.6: at a threshold of 8, one in several hundred
-/// has to wait for the next row. Between two speeds that are kept it holds 0.6 of what a window at the right speed does,
-/// so a mark that just reaches the threshold there waits for every second row. In noise, 324 pieces of 2 to 8 s at such
-/// speeds, not one more was found with 0.45, which takes three times as long.
+/// Share of the threshold that a fading sum must reach before a place is looked at closely. Of a steady mark a fading
+/// sum holds at least 0.8 of what a window does, give or take a deviation of 0.6: at a threshold of 8, one in several
+/// hundred has to wait for the next row. Between two speeds that are kept it holds 0.6 of what a window at the right
+/// speed does, so about half of the marks that just reach the threshold there have to wait. Of 324 pieces of 2 to 8 s
+/// in noise, at such speeds, 0.45 found not one more than 0.55.
 const SCREEN: f64 = 0.6;
 /// The same where nothing is to follow, or where the best place is asked for: that is seldom enough to look closer.
 const SCREEN_AT_END: f64 = 0.45;
@@ -69,13 +69,13 @@ pub(super) struct Tested {
     pub at: usize,
     pub pilots: Pilots,
     pub turn: Turn,
-    /// Slots of the row under way, which [`Workspace::under_way`] holds; 0 without one.
+    /// Slots of the row under way, which `Workspace::under_way` holds; 0 without one.
     pub slots: usize,
 }
 
 impl Search {
-    /// A place, and those at the speeds beside it of which no evidence is kept, whose rows end with the same slot, or have
-    /// as many slots under way. If there are two at one speed, as happens when rows are short, that is the first.
+    /// A place, and those at the speeds beside it of which no evidence is kept, whose rows end with the same slot, or
+    /// have as many slots under way. If there are two at one speed, as happens when rows are short, that is the first.
     pub(super) fn places_beside<'a>(
         &self,
         tested: &Tested,
