@@ -200,24 +200,46 @@ impl Downmix {
         at: usize,
         mixed: &mut [f32; N],
     ) {
+        let mut plain = [0.0; N];
+        for c in 0..channels {
+            let x = of_channel::<N>(frames, channels, c);
+            for i in 0..N {
+                plain[i] += x[i];
+            }
+            add_products(&mut self.block_energy[c], at, &x, &x);
+        }
+        add_products(&mut self.block_sum, at, &plain, &plain);
+        if self.turned {
+            plain = self.turn(channels, frames, at);
+        }
+        for i in 0..N {
+            mixed[i] = plain[i] / channels as f32;
+        }
+    }
+
+    /// Sum of the channels, each of the polarity that it has been turned to, which is looked at as well.
+    #[inline(always)]
+    fn turn<const N: usize>(&mut self, channels: usize, frames: &[f32], at: usize) -> [f32; N] {
         let loudest = of_channel::<N>(frames, channels, self.loudest);
-        let (mut plain, mut turned) = ([0.0; N], [0.0; N]);
+        let mut turned = [0.0; N];
         for c in 0..channels {
             let x = of_channel::<N>(frames, channels, c);
             let polarity = self.polarity[c];
-            let energy = &mut self.block_energy[c][at..at + N];
-            let product = &mut self.block_product[c][at..at + N];
             for i in 0..N {
-                plain[i] += x[i];
                 turned[i] += x[i] * polarity;
-                energy[i] += x[i] * x[i];
-                product[i] += x[i] * loudest[i];
             }
+            add_products(&mut self.block_product[c], at, &x, &loudest);
         }
-        let sum = &mut self.block_sum[at..at + N];
-        for i in 0..N {
-            sum[i] += plain[i] * plain[i];
-            mixed[i] = turned[i] / channels as f32;
+        turned
+    }
+}
+
+/// Adds products to sums from number `at` on.
+#[inline(always)]
+fn add_products<const N: usize>(sums: &mut [f32; APART], at: usize, a: &[f32; N], b: &[f32; N]) {
+    if let Some(sums) = sums.get_mut(at..at + N) {
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += a * b;
         }
     }
 }
