@@ -221,6 +221,23 @@ fn stretch(passphrase: &str) -> Result<Key, KeyError> {
     Ok(key)
 }
 
+/// The signs that four bits stand for, the least significant first.
+const FOUR_SIGNS: [[f32; 4]; 16] = {
+    let mut all = [[1.0; 4]; 16];
+    let mut bits = 0;
+    while bits < 16 {
+        let mut i = 0;
+        while i < 4 {
+            if bits & 1 << i != 0 {
+                all[bits][i] = -1.0;
+            }
+            i += 1;
+        }
+        bits += 1;
+    }
+    all
+};
+
 /// The sign stream of a key: a seekable BLAKE3 output, 32 bytes a row. Wiped like the key.
 #[derive(Clone)]
 pub struct Signs(Box<Zeroizing<blake3::OutputReader>>);
@@ -237,9 +254,14 @@ impl Signs {
         let mut bytes = [0; ROW_BYTES];
         self.0.set_position(row * ROW_BYTES as u64);
         self.0.fill(&mut bytes);
-        for (chip, sign) in signs.iter_mut().enumerate() {
-            let bit = bytes[chip / 8] >> (chip % 8) & 1;
-            *sign = if bit == 0 { 1.0 } else { -1.0 };
+        // Four at once, because a row is looked up for each of the hypotheses that are followed, in each slot.
+        for (four, signs) in signs.chunks_mut(4).enumerate() {
+            let bits = bytes[four / 2] >> (four % 2 * 4) & 15;
+            let of_bits = &FOUR_SIGNS[bits as usize];
+            match signs.first_chunk_mut::<4>() {
+                Some(signs) => *signs = *of_bits,
+                None => signs.copy_from_slice(&of_bits[..signs.len()]),
+            }
         }
     }
 }
