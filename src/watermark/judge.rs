@@ -56,7 +56,7 @@ pub struct Judge {
     /// Where the marked stretch begins, in seconds.
     begins: f64,
     /// Position of that in the rows, in seconds behind the first row of the clock.
-    begins_at: f64,
+    begins_at: (f64, f64),
     searching: bool,
     last_report: f64,
     /// The payload that was reported last.
@@ -119,7 +119,7 @@ impl Judge {
             tracked: None,
             pending: None,
             begins: 0.0,
-            begins_at: 0.0,
+            begins_at: (0.0, 0.0),
             searching: true,
             last_report: 0.0,
             reported: None,
@@ -365,7 +365,7 @@ impl Judge {
             begins.seconds
         }
         .max(0.0);
-        self.begins_at = self.position(&tracked, heard, self.begins);
+        self.begins_at = (self.position(&tracked, heard, self.begins), tracked.error);
         if !find.moved {
             self.found += 1;
             self.last_report = seconds;
@@ -439,11 +439,11 @@ impl Judge {
         let start = start.max(0.0);
         // The last window reaches beyond the audio.
         let end = end.min(heard.frames as f64 / heard.rate).max(start);
-        let position = if state == DetectionState::Lost {
+        let (position, error) = if state == DetectionState::Lost {
             // Minutes later, a small error of the speed would count.
             self.begins_at
         } else {
-            self.position(tracked, heard, start)
+            (self.position(tracked, heard, start), tracked.error)
         };
         let first_row = self.clock.first_row;
         Detection {
@@ -462,6 +462,7 @@ impl Judge {
             start: (start * heard.rate) as u64,
             end: (end * heard.rate) as u64,
             watermark_time: (position + first_row as f64 * ROW % CYCLE).rem_euclid(CYCLE),
+            watermark_time_error: Some(error),
             broadcast_time: (self.row_clock == RowClock::Utc)
                 .then(|| unix_time(first_row, position)),
         }

@@ -5,6 +5,10 @@
 //! the drum, not about its middle, and a watermark time that takes the middle for granted is wrong by up to 20 ms at
 //! the time. So what sounds is looked at in pieces of 10 ms: its power, whitened by linear prediction, because loud
 //! basses carry no mark.
+//!
+//! In a room, what is heard was played earlier, for the most part while it fades: behind a drum everything is its echo,
+//! but what a drum begins with is not. So for some kinds of rooms the power is taken apart into what has just been
+//! played and what is left of it later, and a slot is also told by when that was played which it has heard.
 
 use super::correlation::{FRAME, FRAMES_PER_DELAY, FRAMES_PER_SLOT};
 use super::format::WINDOW;
@@ -20,29 +24,79 @@ pub const ORDER: usize = 2;
 const MEMORY: f32 = 50.0;
 /// What is left of the power of a piece at least: prediction can be too good to be true.
 const LEAST: f32 = 1e-4;
-/// Levels that are kept: those of a frame and of the one a delay earlier.
-const KEPT: usize = 32;
-const _: () = assert!(KEPT >= OF_FRAME + FRAMES_PER_DELAY as usize);
+/// Samples that are taken at once.
+const LANES: usize = 8;
+/// Amplitude that counts as none.
+const NOTHING: f32 = 1e-15;
+/// Levels that are kept: those of a frame and of what its echoes are of, and of the same a delay earlier.
+const KEPT: usize = TAIL + OF_FRAME + FRAMES_PER_DELAY as usize;
+/// Pieces before a frame whose echoes are heard in it.
+pub const TAIL: usize = 12;
+pub const IN_ROOM: usize = TAIL + OF_SLOT;
+/// Rooms that are considered: how long echoes take to die away by a factor of e, in seconds, and their share of the
+/// power that is heard. They are like simulated rooms at 3 to 6 m with a reverberation time of 0.4 s, and of 0.6 to
+/// 0.9 s.
+const ECHOES: [(f64, f32); ROOMS] = [(0.029, 0.45), (0.055, 0.6)];
+/// How late what counts as just played comes after the direct sound, in seconds: the first echoes are among it.
+const LATE: [f64; ROOMS] = [0.0046, 0.007];
+pub const ROOMS: usize = 2;
+/// Share of what is heard in a piece that has just been played, at least: powers of pieces vary by chance. With 0.02,
+/// of 100 reports in a room 83 were told from dry audio, with this 90.
+const JUST_PLAYED: f32 = 0.3;
 
-/// How much of a slot each piece of 10 ms makes.
+/// How much of a slot each piece of 10 ms makes. In steps, because it is kept.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sounding {
     /// Seconds from the middle of the slot to that of the first piece.
-    pub from: f64,
-    /// Add up to 1.
-    pub shares: [f32; OF_SLOT],
+    from: f32,
+    shares: [u8; OF_SLOT],
+    /// The same in each room, by when it was played.
+    played: [[u8; IN_ROOM]; ROOMS],
 }
 
 impl Sounding {
     /// What nothing is known about: all of it sounds in the middle.
     pub const MIDDLE: Sounding = {
-        let mut shares = [0.0; OF_SLOT];
-        shares[OF_SLOT / 2] = 1.0;
+        let mut shares = [0; OF_SLOT];
+        shares[OF_SLOT / 2] = 1;
+        let mut played = [0; IN_ROOM];
+        played[TAIL + OF_SLOT / 2] = 1;
         Sounding {
-            from: -FRAME * (OF_SLOT / 2) as f64,
+            from: -(FRAME as f32) * (OF_SLOT / 2) as f32,
             shares,
+            played: [played; ROOMS],
         }
     };
+
+    /// Seconds from the middle of the slot to that of the first piece.
+    pub fn from(&self) -> f64 {
+        f64::from(self.from)
+    }
+
+    /// How much of the slot each piece makes. Adds up to 1.
+    pub fn shares(&self) -> [f32; OF_SLOT] {
+        shares(&self.shares)
+    }
+
+    /// How much of the slot was played in each piece, in each room, from [`TAIL`] pieces earlier on; that adds up to 1.
+    /// And how many seconds earlier still that was for the most part.
+    pub fn played(&self) -> [([f32; IN_ROOM], f64); ROOMS] {
+        std::array::from_fn(|room| (shares(&self.played[room]), LATE[room]))
+    }
+}
+
+/// Shares of the whole.
+fn shares<const N: usize>(steps: &[u8; N]) -> [f32; N] {
+    let sum: f32 = steps.iter().copied().map(f32::from).sum();
+    steps.map(|step| f32::from(step) / sum.max(1.0))
+}
+
+/// Steps that shares are told in: the largest is 255 of them.
+fn steps<const N: usize>(shares: &[f32; N]) -> [u8; N] {
+    let most = shares
+        .iter()
+        .fold(f32::MIN_POSITIVE, |most, &share| most.max(share));
+    shares.map(|share| (share / most * 255.0).round() as u8)
 }
 
 /// Hears pieces and adds up slots.
@@ -55,6 +109,21 @@ pub struct Envelope {
     /// Weight of each piece of a frame: the product of two windows.
     window: [f32; OF_FRAME],
     shares: [f32; OF_SLOT],
+    rooms: [Room; ROOMS],
+}
+
+/// What is heard, if it is heard in a room.
+struct Room {
+    /// Power of the echoes that the next piece is to have.
+    echoes: f32,
+    /// What stays of them from piece to piece, and what comes to them as a share of what is played.
+    stays: f32,
+    echoed: f32,
+    /// Level of what was played in piece `p` at `p % KEPT`.
+    levels: [f32; KEPT],
+    /// How much of what is played in a piece a frame hears, the [`TAIL`] pieces before it included.
+    heard: [f32; TAIL + OF_FRAME],
+    played: [f32; IN_ROOM],
 }
 
 impl Envelope {
@@ -64,12 +133,14 @@ impl Envelope {
             let seconds = FRAME * (piece as f64 - 0.5 * (OF_FRAME - 1) as f64);
             (PI * seconds / WINDOW).cos().powi(2) as f32
         };
+        let window = std::array::from_fn(window);
         Envelope {
             levels: [0.0; KEPT],
             mean: [0.0; ORDER + 1],
             seen: 0.0,
-            window: std::array::from_fn(window),
+            window,
             shares: [0.0; OF_SLOT],
+            rooms: ECHOES.map(|(seconds, share)| Room::new(seconds, share, &window)),
         }
     }
 
@@ -88,62 +159,124 @@ impl Envelope {
         if self.mean[0] < FADED {
             self.mean = [0.0; ORDER + 1];
         }
-        let [whole, one, two] = predicted(self.mean);
-        let left = whole * products[0] + one * products[1] + two * products[2];
-        self.levels[piece as usize % KEPT] = left.max(LEAST * products[0]).sqrt();
+        let power = unpredicted(self.mean, samples).max(LEAST * products[0]);
+        self.levels[piece as usize % KEPT] = power.sqrt();
+        self.rooms
+            .iter_mut()
+            .for_each(|room| room.take(piece, power));
     }
 
     /// Adds frame `frame`, which begins with the piece of the same number and stands for `frames` frames.
     pub fn add(&mut self, frame: u64, frames: f32) {
-        let level = |piece: u64| self.levels[piece as usize % KEPT];
-        let mut sounds: [f32; OF_FRAME] = std::array::from_fn(|i| {
-            let piece = frame + i as u64;
-            self.window[i] * level(piece) * level(piece - FRAMES_PER_DELAY)
-        });
-        let mut sum: f32 = sounds.iter().sum();
-        if sum < 1e-20 {
-            sounds = self.window;
-            sum = sounds.iter().sum();
-        }
         let first = (frame % FRAMES_PER_SLOT) as usize;
-        for (share, sounds) in self.shares[first..].iter_mut().zip(sounds) {
-            *share += frames * sounds / sum;
+        add_frame(&mut self.shares[first..], &self.window, frames, |i| {
+            level(&self.levels, frame + i as u64)
+        });
+        for room in &mut self.rooms {
+            // Before the first piece there is nothing, and that is what is kept there.
+            let piece = |i: usize| (frame + KEPT as u64 + i as u64) - TAIL as u64;
+            add_frame(&mut room.played[first..], &room.heard, frames, |i| {
+                level(&room.levels, piece(i))
+            });
         }
     }
 
     /// Ends the slot, whose middle is `late` seconds behind that of its first frame.
     pub fn end_slot(&mut self, late: f64) -> Sounding {
-        let mut shares = std::mem::replace(&mut self.shares, [0.0; OF_SLOT]);
-        let sum: f32 = shares.iter().sum();
-        if sum == 0.0 {
+        let shares = std::mem::replace(&mut self.shares, [0.0; OF_SLOT]);
+        let played = self.rooms.each_mut().map(|room| {
+            let played = std::mem::replace(&mut room.played, [0.0; IN_ROOM]);
+            steps(&played)
+        });
+        if shares.iter().sum::<f32>() == 0.0 {
             return Sounding::MIDDLE;
         }
-        shares.iter_mut().for_each(|share| *share /= sum);
         Sounding {
-            from: -late - 0.5 * FRAME * (OF_FRAME - 1) as f64,
-            shares,
+            from: (-late - 0.5 * FRAME * (OF_FRAME - 1) as f64) as f32,
+            shares: steps(&shares),
+            played,
         }
+    }
+}
+
+impl Room {
+    /// Nothing has been heard yet.
+    fn new(seconds: f64, share: f32, window: &[f32; OF_FRAME]) -> Self {
+        let stays = (-FRAME / seconds).exp() as f32;
+        let echoed = share / (1.0 - share) * (1.0 - stays) / stays;
+        let heard = |piece: usize| {
+            let pieces = (piece.max(TAIL)..=piece + TAIL).map(|at| (at - piece, at - TAIL));
+            let within = pieces.filter_map(|(late, at)| Some((late, window.get(at)?)));
+            let echoes = within.map(|(late, window)| match late {
+                0 => *window,
+                _ => window * echoed * stays.powi(late as i32),
+            });
+            echoes.sum()
+        };
+        Room {
+            echoes: 0.0,
+            stays,
+            echoed,
+            levels: [0.0; KEPT],
+            heard: std::array::from_fn(heard),
+            played: [0.0; IN_ROOM],
+        }
+    }
+
+    /// Takes piece number `piece`, of this power.
+    fn take(&mut self, piece: u64, power: f32) {
+        let played = (power - self.echoes).max(JUST_PLAYED * power);
+        self.echoes = self.stays * (self.echoes.min(power) + self.echoed * played);
+        if self.echoes < FADED {
+            self.echoes = 0.0;
+        }
+        self.levels[piece as usize % KEPT] = played.sqrt();
+    }
+}
+
+/// Product of the levels of a piece and of the one a delay earlier.
+fn level(levels: &[f32; KEPT], piece: u64) -> f32 {
+    let level = |piece: u64| levels[piece as usize % KEPT];
+    level(piece) * level(piece - FRAMES_PER_DELAY)
+}
+
+/// Adds a frame that stands for `frames` frames: how much of what is heard each of its pieces makes if it has that
+/// level.
+fn add_frame<const N: usize>(
+    shares: &mut [f32],
+    heard: &[f32; N],
+    frames: f32,
+    level: impl Fn(usize) -> f32,
+) {
+    let mut sounds: [f32; N] = std::array::from_fn(|i| heard[i] * level(i));
+    let mut sum: f32 = sounds.iter().sum();
+    if sum < 1e-20 {
+        sounds = *heard;
+        sum = sounds.iter().sum();
+    }
+    for (share, sounds) in shares.iter_mut().zip(sounds) {
+        *share += frames * sounds / sum;
     }
 }
 
 /// Sums of the products of samples with those 0, 1 and 2 earlier; the first two samples are earlier ones only.
 fn products(samples: &[f32]) -> [f32; ORDER + 1] {
-    let mut sums = [0.0; ORDER + 1];
-    for triple in samples.windows(ORDER + 1) {
-        let now = triple[ORDER];
-        sums[0] += now * now;
-        sums[1] += now * triple[1];
-        sums[2] += now * triple[0];
-    }
-    sums
+    let [mut zero, mut one, mut two] = [[0.0; LANES]; ORDER + 1];
+    in_lanes(samples, |lane, now, before, earlier| {
+        zero[lane] += now * now;
+        one[lane] += now * before;
+        two[lane] += now * earlier;
+    });
+    [zero, one, two].map(|lanes| lanes.iter().sum())
 }
 
-/// What the sums of products are multiplied with to make the power that prediction by the mean ones leaves.
-fn predicted([mean, one, two]: [f32; ORDER + 1]) -> [f32; ORDER + 1] {
+/// The power that prediction by these mean products leaves of a piece. It is summed up sample by sample: from the sums
+/// of products it would follow but for what is at both ends of the piece, and that is as much where a bass is loud. So
+/// `found` is right to 15.2 ms in 95 % where the mark begins in mid-stream, else to 16.3.
+fn unpredicted([mean, one, two]: [f32; ORDER + 1], samples: &[f32]) -> f32 {
     // A little noise, against numbers that are too close. As shares of the power, because squares of powers may be so
     // small that processors are slow with them.
     let power = 1.001 * mean + 1e-12;
-    // Samples before the piece count, too, so a decay may be more than all of the power.
     let (one, two) = (
         (one / power).clamp(-0.999, 0.999),
         (two / power).clamp(-1.0, 1.0),
@@ -151,7 +284,34 @@ fn predicted([mean, one, two]: [f32; ORDER + 1]) -> [f32; ORDER + 1] {
     let determinant = 1.0 - one * one;
     let a = one * (1.0 - two) / determinant;
     let b = (two - one * one) / determinant;
-    [1.0 + a * a + b * b, 2.0 * (a * b - a), -2.0 * b]
+    let mut power = [0.0; LANES];
+    in_lanes(samples, |lane, now, before, earlier| {
+        let left = now - a * before - b * earlier;
+        // What is as good as nothing is nothing, lest its square be so small.
+        power[lane] += if left.abs() < NOTHING {
+            0.0
+        } else {
+            left * left
+        };
+    });
+    power.iter().sum()
+}
+
+/// Calls `take(lane, now, before, earlier)` for each sample but the first two, with the two before it. Sums are kept for
+/// each of [`LANES`] lanes, because the sum of all in turn would be worked out sample by sample.
+fn in_lanes(samples: &[f32], mut take: impl FnMut(usize, f32, f32, f32)) {
+    let [earlier, before, now] = [0, 1, 2].map(|from| samples.get(from..).unwrap_or(&[]));
+    let (nows, rest) = now.as_chunks::<LANES>();
+    let whole = nows.iter().zip(before.as_chunks::<LANES>().0);
+    for ((now, before), earlier) in whole.zip(earlier.as_chunks::<LANES>().0) {
+        for lane in 0..LANES {
+            take(lane, now[lane], before[lane], earlier[lane]);
+        }
+    }
+    let done = now.len() - rest.len();
+    for (lane, now) in rest.iter().enumerate() {
+        take(lane, *now, before[done + lane], earlier[done + lane]);
+    }
 }
 
 #[cfg(test)]
@@ -186,9 +346,10 @@ mod tests {
             }
         }
         let sounding = envelope.end_slot(1.5 * FRAME);
-        let pieces = sounding.shares.iter().enumerate();
+        let shares = sounding.shares();
+        let pieces = shares.iter().enumerate();
         let middle: f64 = pieces.map(|(i, share)| i as f64 * f64::from(*share)).sum();
-        sounding.from + middle * FRAME
+        sounding.from() + middle * FRAME
     }
 
     #[test]
@@ -209,7 +370,7 @@ mod tests {
         let mut envelope = Envelope::new();
         (0..40).for_each(|piece| envelope.take(piece, &[0.0; 162]));
         (20..24).for_each(|frame| envelope.add(frame, 1.0));
-        let shares = envelope.end_slot(0.015).shares;
+        let shares = envelope.end_slot(0.015).shares();
         assert!(shares.iter().all(|share| share.is_finite()));
         assert!((shares.iter().sum::<f32>() - 1.0).abs() < 1e-5);
         assert!(shares[OF_SLOT / 2] > 0.1);

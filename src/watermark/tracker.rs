@@ -79,6 +79,8 @@ pub struct Tracked {
     pub place: i64,
     /// Position in the rows at the middle of the latest slot, in seconds behind the first row of the clock.
     pub position: f64,
+    /// Seconds by which that is off at most, in 95 of 100 cases.
+    pub error: f64,
     /// The mark is no longer there.
     pub gone: bool,
     /// The mark may no longer be there, or elsewhere.
@@ -414,6 +416,7 @@ impl Tracker {
             playing: self.playing(maps),
             place,
             position: self.timing.position(),
+            error: self.timing.error(),
             gone: self.presence.is_gone(),
             doubtful: self.presence.is_unseen(),
             pilots: self.reader.pilots(),

@@ -254,6 +254,10 @@ fn report(detection: &Detection, run: &Run) -> gst::Structure {
             "watermark-time",
             nanoseconds(detection.watermark_time) % nanoseconds(format::CYCLE),
         )
+        .field_if_some(
+            "watermark-time-error",
+            detection.watermark_time_error.map(nanoseconds),
+        )
         .field_if_some("broadcast-time", detection.broadcast_time)
         .field_if_some(
             "payload",
@@ -296,6 +300,7 @@ mod tests {
             start: 16_000,
             end: 24_000,
             watermark_time: 12.5,
+            watermark_time_error: Some(0.005),
             broadcast_time: None,
         }
     }
@@ -327,6 +332,7 @@ mod tests {
         let nanoseconds = [
             ("window", 800_000_000),
             ("watermark-time", 12_500_000_000),
+            ("watermark-time-error", 5_000_000),
             ("timestamp", 15_000_000_000),
             ("stream-time", 35_000_000_000),
             ("running-time", 55_000_000_000),

@@ -276,6 +276,7 @@ impl NoiseJudge {
             } else {
                 position
             },
+            watermark_time_error: None,
             broadcast_time: None,
         }
     }
