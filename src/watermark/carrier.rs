@@ -264,10 +264,11 @@ impl CarrierStage {
         (4 * k * self.delay as i64 + HOPS as i64).div_euclid(2 * HOPS as i64)
     }
 
-    /// Row clock at the middle of the transform that starts at `start`, counted like that, in nanoseconds.
+    /// Row clock at the middle of the transform that starts at `start`, counted like that, in nanoseconds. What lies
+    /// before the programme belongs to its first row.
     fn clock(&self, start: u64) -> u64 {
         // 64 bits would overflow after four days at 48 kHz.
-        let middle = start as u128 + self.size as u128 / 2 - self.ahead as u128;
+        let middle = (start as u128 + self.size as u128 / 2).saturating_sub(self.ahead as u128);
         let time = middle * 1_000_000_000 / self.rate as u128;
         self.start.saturating_add(time as u64)
     }

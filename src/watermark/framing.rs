@@ -12,16 +12,18 @@ use super::format::{DELAY, ROW_NANOSECONDS};
 /// Time from frame to frame, in nanoseconds.
 const HOP: u64 = (2.0 * DELAY * 1e9) as u64 / 5;
 /// Milliseconds of silence that [`silence_ahead`] asks for at most.
-pub const MOST_AHEAD: usize = HOP.div_ceil(1_000_000) as usize;
+pub const MOST_AHEAD: usize = 2 * HOP.div_ceil(1_000_000) as usize;
 /// Time by which the middles of frames are ahead of multiples of [`HOP`] of the row clock, in nanoseconds: half of what
 /// the hop and the row have in common, so that the distances lie evenly around 0.
 const AHEAD: u64 = 4_000_000;
 const _: () = assert!(ROW_NANOSECONDS.is_multiple_of(2 * AHEAD) && HOP.is_multiple_of(2 * AHEAD));
 
 /// Frames of silence to put before the programme, so that the frames lie at these places: without, the middle of the
-/// first frame would be at `middle` nanoseconds of the row clock.
+/// first frame would be at `middle` nanoseconds of the row clock. It is at least as long as from frame to frame, so that
+/// the programme begins where two frames overlap. If the carrier came in with the first frame, what is heard of the first
+/// rows would be about later moments, and times of `found` would be up to 16 ms late.
 pub fn silence_ahead(middle: u64, rate: u64) -> u64 {
-    let late = (middle % HOP + AHEAD) % HOP;
+    let late = (middle % HOP + AHEAD) % HOP + HOP;
     late * rate / 1_000_000_000
 }
 
@@ -47,7 +49,7 @@ mod tests {
             for middle in [0u64, 1, 64_000_000, 67_999_999, 68_000_000, 1 << 60] {
                 let ahead = silence_ahead(middle, rate);
                 assert!(ahead * 1_000 <= MOST_AHEAD as u64 * rate);
-                let first = middle + HOP - ahead * 1_000_000_000 / rate;
+                let first = middle + 2 * HOP - ahead * 1_000_000_000 / rate;
                 let (mut late, mut edges) = ([0.0; 2], 0);
                 // All distances come in eight rows, which are 25 frames.
                 for frame in 0..25 {

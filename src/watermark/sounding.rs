@@ -38,7 +38,7 @@ pub const IN_ROOM: usize = TAIL + OF_SLOT;
 /// 0.9 s.
 const ECHOES: [(f64, f32); ROOMS] = [(0.029, 0.45), (0.055, 0.6)];
 /// How late what counts as just played comes after the direct sound, in seconds: the first echoes are among it.
-const LATE: [f64; ROOMS] = [0.0046, 0.007];
+const LATE: [f64; ROOMS] = [0.006, 0.006];
 pub const ROOMS: usize = 2;
 /// Share of what is heard in a piece that has just been played, at least: powers of pieces vary by chance. With 0.02,
 /// of 100 reports in a room 83 were told from dry audio, with this 90.

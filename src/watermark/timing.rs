@@ -36,14 +36,18 @@ const MARKS: usize = 2;
 /// How much worse the rows fit than they would if rooms were as [`super::sounding`] has them, as a share of how well
 /// they fit. Behind 4 s, dry audio fits worse in the first room by 1.25 % at least in 97 of 100 cases, what is heard in
 /// simulated rooms at 6 m with a reverberation time of 0.4 s does in 8 of 100.
-const WORSE: [f32; KINDS] = [0.0, 0.008, 0.0125];
+const WORSE: [f32; KINDS] = [0.0, 0.0084, 0.0113];
 /// Logarithms of how likely each kind is before anything is heard. What is believed in wrongly makes an error of 12 ms
 /// and more. Made more likely by a factor of e, rooms are told so much sooner that `found` at 6 m is 2 ms nearer in 95 of
 /// 100 cases, and clean audio is taken for a room so often that there it is 0.3 ms further off.
-const ROOM_BEFORE: [f32; KINDS] = [0.0, -2.4, -2.9];
-const MARK_BEFORE: [f32; MARKS] = [0.0, -2.2];
+const ROOM_BEFORE: [f32; KINDS] = [0.0, -2.0, -2.0];
+/// By so much a room is less likely if the mark is strong: for each unit by which the share of the chips' size that agrees with the signs
+/// is above that. Clean audio has 0.7 in the middle, rooms have 0.55.
+const STRONG: f32 = 10.5;
+const STRONG_FROM: f32 = 0.6;
+const MARK_BEFORE: [f32; MARKS] = [0.0, -2.7];
 /// Difference of fits that makes a kind more likely by a factor of e. It would be 1 if all else were known.
-const LIKELY: f32 = 1.35;
+const LIKELY: f32 = 1.45;
 /// Weight that the neighbours of a slot have in how strong it is expected to be.
 const NEIGHBOURS: f32 = 0.6;
 /// Deviation of that from how strong the mark is on the whole, as a share of it.
@@ -218,6 +222,9 @@ impl Timing {
         let best = self.fits.each_ref().map(|marks| marks.each_ref().map(best));
         let all_along = stays.powf((MEMORY / KIND_MEMORY) as f32);
         let no_room = best[0][0].fit.max(best[0][1].fit);
+        let chips = self.sizes.iter().filter(|size| **size > 0.0).count() as f32;
+        let share = self.strength.0 / (self.strength.1 * chips.sqrt()).max(1e-3);
+        let strong = STRONG * (share - STRONG_FROM).max(0.0);
         let mut likely = [[f32::NEG_INFINITY; MARKS]; KINDS];
         let mut most = f32::NEG_INFINITY;
         for kind in 0..KINDS {
@@ -227,6 +234,9 @@ impl Timing {
                 *now = all_along * *now + better - stays * *before;
                 *before = better;
                 likely[kind][mark] = ROOM_BEFORE[kind] + MARK_BEFORE[mark] + *now;
+                if kind > 0 {
+                    likely[kind][mark] -= strong;
+                }
                 most = most.max(likely[kind][mark]);
             }
         }
