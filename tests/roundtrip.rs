@@ -94,6 +94,10 @@ fn assert_fields(message: &Message) {
         "{fields}"
     );
     assert!(nanoseconds("watermark-time") < 204_800_000_000, "{fields}");
+    assert!(
+        (1_000_000..60_000_000).contains(&nanoseconds("watermark-time-error")),
+        "{fields}"
+    );
     assert!(nanoseconds("timestamp") < 10_000_000_000, "{fields}");
     // A file from its start: all three count from 0.
     assert_eq!(
@@ -114,7 +118,7 @@ fn assert_fields(message: &Message) {
         _ => assert!(duration < 10_000_000_000, "{fields}"),
     }
     assert!(!fields.has_field("payload"), "there is none yet: {fields}");
-    assert_eq!(fields.n_fields(), 10, "{fields}");
+    assert_eq!(fields.n_fields(), 11, "{fields}");
 }
 
 fn assert_found(codec: &Codec, file: &str, seconds: u64) {

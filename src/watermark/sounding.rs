@@ -288,11 +288,8 @@ fn unpredicted([mean, one, two]: [f32; ORDER + 1], samples: &[f32]) -> f32 {
     in_lanes(samples, |lane, now, before, earlier| {
         let left = now - a * before - b * earlier;
         // What is as good as nothing is nothing, lest its square be so small.
-        power[lane] += if left.abs() < NOTHING {
-            0.0
-        } else {
-            left * left
-        };
+        let left = if left.abs() < NOTHING { 0.0 } else { left };
+        power[lane] += left * left;
     });
     power.iter().sum()
 }
