@@ -5,7 +5,7 @@ TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 # Where scripts/install.sh puts things, if it is not where GStreamer is.
 export DESTDIR PREFIX BINDIR PLUGINDIR DATADIR DOCDIR
 
-.PHONY: help deps build install uninstall deb test-install startup demo measure robustness unmarked payload-null load \
+.PHONY: help deps build install uninstall deb test-install startup demo measure robustness times unmarked payload-null load \
 	bench growth profile peers instructions test leaks fuzz sanitize soak check clean
 
 help: ## show this list
@@ -45,6 +45,9 @@ robustness: build ## damage recordings (FILES=..., PAYLOAD=...) in many ways, te
 	@scripts/robustness.py $(if $(EXCERPTS),--excerpts $(EXCERPTS)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(JOBS),--jobs $(JOBS)) $(if $(OUT),--out $(OUT)) $(if $(ATTACKS),--attacks '$(ATTACKS)') \
 		$(if $(PAYLOAD),--payload $(PAYLOAD)) $(FILES)
+
+times: build ## tell how right watermark-time is on recordings (FILES=..., of more than 11 s; EXCERPTS=4, SEED=1)
+	@scripts/times.py $(if $(EXCERPTS),--excerpts $(EXCERPTS)) $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS)) $(FILES)
 
 unmarked: deps ## count false alarms on recordings (FILES=..., KEYS=100, RATE=..., JOBS=2); can be stopped and continued
 	cargo run --release --example unmarked -- --out $(TARGET)/unmarked.tsv --keys $(or $(KEYS),100) \
