@@ -168,14 +168,15 @@ fn describe(message: &gst::StructureRef, now: f64, own: f64) -> Option<String> {
     let moment = message.get::<gst::ClockTime>("running-time").ok()?;
     let position =
         seconds(position) + (now - seconds(moment)) * message.get::<f64>("speed").ok()?;
-    let error = message.get::<gst::ClockTime>("watermark-time-error").ok()?;
+    // The noise carrier has none.
+    let error = message.get::<gst::ClockTime>("watermark-time-error");
+    let error = error.map_or(String::new(), |error| format!(" ±{} ms", error.mseconds()));
     // Of the positions that are possible, a cycle apart, the nearest to the own clock.
     let offset = (position - own + CYCLE / 2.0).rem_euclid(CYCLE) - CYCLE / 2.0;
     let milliseconds = ((own + offset).max(0.0) * 1e3).round();
     let (minutes, rest) = ((milliseconds / 6e4).floor(), milliseconds % 6e4 / 1e3);
     Some(format!(
-        "programme {minutes}:{rest:06.3}  offset to my clock {offset:+.3} s ±{} ms  score {score:.1}",
-        error.mseconds()
+        "programme {minutes}:{rest:06.3}  offset to my clock {offset:+.3} s{error}  score {score:.1}"
     ))
 }
 

@@ -352,12 +352,16 @@ impl CarrierStage {
             .transform(self.programme.range(start, self.size));
         let frame = &frame[self.bins.clone()];
         smooth_power(frame, &mut self.power);
-        let mean = frame.iter().map(|f| f.norm_sqr()).sum::<f32>() / frame.len() as f32;
-        // A running mean that starts as the plain mean of what there is.
+        // What is not whole, because it reaches before the programme, says nothing of how loud that is.
+        let whole = start >= self.ahead;
         let memory = (POWER_MEMORY * HOPS as f64 / (2.0 * DELAY)) as f32;
-        self.powers_seen = (self.powers_seen + 1.0).min(memory);
-        self.mean_power += (mean - self.mean_power) / self.powers_seen;
-        self.steadiness.take(mean);
+        if whole {
+            let mean = frame.iter().map(|f| f.norm_sqr()).sum::<f32>() / frame.len() as f32;
+            // A running mean that starts as the plain mean of what there is.
+            self.powers_seen = (self.powers_seen + 1.0).min(memory);
+            self.mean_power += (mean - self.mean_power) / self.powers_seen;
+            self.steadiness.take(mean);
+        }
         let slots = self.partners.len() as i64;
         let partner =
             &mut self.partners[(self.next_partner + HOPS as i64).rem_euclid(slots) as usize];
@@ -371,8 +375,10 @@ impl CarrierStage {
             partner.copy[i] = f * (whitened * left);
             weights += weight;
         }
-        self.mean_weight += (weights / frame.len() as f32 - self.mean_weight)
-            / (self.powers_seen + FRAMES_BEFORE).min(memory);
+        if whole {
+            self.mean_weight += (weights / frame.len() as f32 - self.mean_weight)
+                / (self.powers_seen + FRAMES_BEFORE).min(memory);
+        }
         self.next_partner += 1;
         true
     }

@@ -209,11 +209,13 @@ impl Downmix {
             add_products(&mut self.block_energy[c], at, &x, &x);
         }
         add_products(&mut self.block_sum, at, &plain, &plain);
-        if self.turned {
-            plain = self.turn(channels, frames, at);
-        }
+        let sum = if self.turned {
+            self.turn(channels, frames, at)
+        } else {
+            plain
+        };
         for i in 0..N {
-            mixed[i] = plain[i] / channels as f32;
+            mixed[i] = sum[i] / channels as f32;
         }
     }
 

@@ -55,7 +55,7 @@ pub struct Judge {
     pending: Option<Find>,
     /// Where the marked stretch begins, in seconds.
     begins: f64,
-    /// Position of that in the rows, in seconds behind the first row of the clock.
+    /// Position of that in the rows, in seconds behind the first row of the clock, and by how much it may be off.
     begins_at: (f64, f64),
     searching: bool,
     last_report: f64,

@@ -221,23 +221,6 @@ fn stretch(passphrase: &str) -> Result<Key, KeyError> {
     Ok(key)
 }
 
-/// The signs that four bits stand for, the least significant first.
-const FOUR_SIGNS: [[f32; 4]; 16] = {
-    let mut all = [[1.0; 4]; 16];
-    let mut bits = 0;
-    while bits < 16 {
-        let mut i = 0;
-        while i < 4 {
-            if bits & 1 << i != 0 {
-                all[bits][i] = -1.0;
-            }
-            i += 1;
-        }
-        bits += 1;
-    }
-    all
-};
-
 /// The sign stream of a key: a seekable BLAKE3 output, 32 bytes a row. Wiped like the key.
 #[derive(Clone)]
 pub struct Signs(Box<Zeroizing<blake3::OutputReader>>);
@@ -251,17 +234,19 @@ impl std::fmt::Debug for Signs {
 impl Signs {
     /// Fills `signs` with the +1 and -1 of row `row`, chip by chip. Does not allocate.
     pub fn row(&mut self, row: u64, signs: &mut [f32; CHIPS]) {
+        const PLUS_ONE: u32 = 1.0f32.to_bits();
+        const MINUS_ONE: u32 = (-1.0f32).to_bits();
         let mut bytes = [0; ROW_BYTES];
         self.0.set_position(row * ROW_BYTES as u64);
         self.0.fill(&mut bytes);
-        // Four at once, because a row is looked up for each of the hypotheses that are followed, in each slot.
-        for (four, signs) in signs.chunks_mut(4).enumerate() {
-            let bits = bytes[four / 2] >> (four % 2 * 4) & 15;
-            let of_bits = &FOUR_SIGNS[bits as usize];
-            match signs.first_chunk_mut::<4>() {
-                Some(signs) => *signs = *of_bits,
-                None => signs.copy_from_slice(&of_bits[..signs.len()]),
-            }
+        // By the bits of numbers, for a row is looked up for each of the hypotheses that are followed, in each slot; and
+        // not from a table, lest what is read from memory tells of the key.
+        for (signs, byte) in signs.chunks_mut(8).zip(bytes) {
+            let eight: [f32; 8] = std::array::from_fn(|bit| {
+                let negative = u32::from(byte) & 1 << bit != 0;
+                f32::from_bits(if negative { MINUS_ONE } else { PLUS_ONE })
+            });
+            signs.copy_from_slice(&eight[..signs.len()]);
         }
     }
 }

@@ -28,7 +28,8 @@ const LEAST: f32 = 1e-4;
 const LANES: usize = 8;
 /// Amplitude that counts as none.
 const NOTHING: f32 = 1e-15;
-/// Levels that are kept: those of a frame and of what its echoes are of, and of the same a delay earlier.
+/// Levels that are kept, exactly those that are read: those of a frame and of what its echoes are of, and of the same a
+/// delay earlier.
 const KEPT: usize = TAIL + OF_FRAME + FRAMES_PER_DELAY as usize;
 /// Pieces before a frame whose echoes are heard in it.
 pub const TAIL: usize = 12;
@@ -160,7 +161,7 @@ impl Envelope {
             self.mean = [0.0; ORDER + 1];
         }
         let power = unpredicted(self.mean, samples).max(LEAST * products[0]);
-        self.levels[piece as usize % KEPT] = power.sqrt();
+        self.levels[place(piece)] = power.sqrt();
         self.rooms
             .iter_mut()
             .for_each(|room| room.take(piece, power));
@@ -230,13 +231,18 @@ impl Room {
         if self.echoes < FADED {
             self.echoes = 0.0;
         }
-        self.levels[piece as usize % KEPT] = played.sqrt();
+        self.levels[place(piece)] = played.sqrt();
     }
+}
+
+/// Where the level of a piece is kept.
+fn place(piece: u64) -> usize {
+    (piece % KEPT as u64) as usize
 }
 
 /// Product of the levels of a piece and of the one a delay earlier.
 fn level(levels: &[f32; KEPT], piece: u64) -> f32 {
-    let level = |piece: u64| levels[piece as usize % KEPT];
+    let level = |piece: u64| levels[place(piece)];
     level(piece) * level(piece - FRAMES_PER_DELAY)
 }
 
@@ -271,8 +277,8 @@ fn products(samples: &[f32]) -> [f32; ORDER + 1] {
 }
 
 /// The power that prediction by these mean products leaves of a piece. It is summed up sample by sample: from the sums
-/// of products it would follow but for what is at both ends of the piece, and that is as much where a bass is loud. So
-/// `found` is right to 15.2 ms in 95 % where the mark begins in mid-stream, else to 16.3.
+/// of products it would follow but for what is at both ends of the piece, and that is as much where a bass is loud. Where
+/// the mark begins in mid-stream that would make errors of `found` 7 % larger.
 fn unpredicted([mean, one, two]: [f32; ORDER + 1], samples: &[f32]) -> f32 {
     // A little noise, against numbers that are too close. As shares of the power, because squares of powers may be so
     // small that processors are slow with them.
@@ -281,6 +287,7 @@ fn unpredicted([mean, one, two]: [f32; ORDER + 1], samples: &[f32]) -> f32 {
         (one / power).clamp(-0.999, 0.999),
         (two / power).clamp(-1.0, 1.0),
     );
+    let [one, two] = [one, two].map(|part| if part.abs() < 1e-10 { 0.0 } else { part });
     let determinant = 1.0 - one * one;
     let a = one * (1.0 - two) / determinant;
     let b = (two - one * one) / determinant;

@@ -243,7 +243,8 @@ impl Tracker {
         self.loudness.0 += heard.loudness;
         self.loudness.1 += 1.0;
         let place = self.position_of_place(&heard.maps, seconds);
-        if (self.timing.position() - place).abs() > OFF {
+        let off = (self.timing.position() - place).abs();
+        if off > OFF || off.is_nan() {
             self.timing.restart(seconds, place);
         }
         self.read(heard, clock);

@@ -84,10 +84,11 @@ impl Heard {
         let first = ((-CHANGE - since) / STEP).floor() + 1.0;
         let left = self.pieces as f64 - first;
         // Most changes are beyond the slot, on one side or on the other.
-        if left <= -((SHIFTS - 1) as f64) {
+        let partly = 1.0 - SHIFTS as f64..(self.pieces + CHANGING) as f64;
+        if left <= partly.start || left.is_nan() {
             return [0.0; SHIFTS];
         }
-        if left >= (self.pieces + CHANGING) as f64 {
+        if left >= partly.end {
             return [1.0; SHIFTS];
         }
         // The first piece that is behind the change as a whole.
