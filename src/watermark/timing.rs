@@ -66,7 +66,7 @@ const EARLY: f64 = 0.0018;
 const UNKNOWN: f64 = 0.02 * 0.02;
 /// Seconds by which rooms of a kind differ, and dry audio from what is assumed of it; and how much larger errors are,
 /// squared, than they would be if all else were known. With these, 93 to 98 of 100 errors on clean and coded audio are as
-/// large as is said at most, and 81 to 99 in rooms.
+/// large as is said at most, and 69 to 99 in rooms.
 const DIFFER: [f64; KINDS] = [0.001, 0.007, 0.007];
 const LARGER: f64 = 1.7;
 /// Estimates the position while a mark is followed.
