@@ -46,8 +46,8 @@ pub struct Detection {
     /// Position of frame `start` in the cycle of rows, in seconds: 0 to 204.8, or to 163.84 for
     /// [`Carrier::Noise`](super::Carrier::Noise).
     pub watermark_time: f64,
-    /// Seconds by which [`watermark_time`](Detection::watermark_time) is off at most, in 95 of 100 cases (fewer in rooms); not known with
-    /// [`Carrier::Noise`](super::Carrier::Noise).
+    /// Seconds by which [`watermark_time`](Detection::watermark_time) is off at most, in 95 of 100 cases, fewer
+    /// in rooms; not known with [`Carrier::Noise`](super::Carrier::Noise).
     pub watermark_time_error: Option<f64>,
     /// Unix time (ns) of frame `start` by the embedder's clock, with [`RowClock::Utc`](super::RowClock::Utc).
     pub broadcast_time: Option<u64>,

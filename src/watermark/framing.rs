@@ -19,9 +19,9 @@ const AHEAD: u64 = 4_000_000;
 const _: () = assert!(ROW_NANOSECONDS.is_multiple_of(2 * AHEAD) && HOP.is_multiple_of(2 * AHEAD));
 
 /// Frames of silence to put before the programme, so that the frames lie at these places: without, the middle of the
-/// first frame would be at `middle` nanoseconds of the row clock. It is at least as long as from frame to frame, so that
-/// the programme begins where two frames overlap. If the carrier came in with the first frame, what is heard of the first
-/// rows would be about later moments, and times of `found` would be up to 16 ms late.
+/// first frame would be at `middle` nanoseconds of the row clock. It is at least as long as from frame to frame, so
+/// that the programme begins where two frames overlap. If the carrier came in with the first frame, what is heard of
+/// the first rows would be about later moments, and times of `found` would be up to 16 ms late.
 pub fn silence_ahead(middle: u64, rate: u64) -> u64 {
     let late = (middle % HOP + AHEAD) % HOP + HOP;
     late * rate / 1_000_000_000

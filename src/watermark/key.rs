@@ -239,8 +239,8 @@ impl Signs {
         let mut bytes = [0; ROW_BYTES];
         self.0.set_position(row * ROW_BYTES as u64);
         self.0.fill(&mut bytes);
-        // By the bits of numbers, for a row is looked up for each of the hypotheses that are followed, in each slot; and
-        // not from a table, lest what is read from memory tells of the key.
+        // By the bits of numbers, for a row is looked up for each of the hypotheses that are followed, in each slot;
+        // and not from a table, lest what is read from memory tells of the key.
         for (signs, byte) in signs.chunks_mut(8).zip(bytes) {
             let eight: [f32; 8] = std::array::from_fn(|bit| {
                 let negative = u32::from(byte) & 1 << bit != 0;

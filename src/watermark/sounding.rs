@@ -277,8 +277,8 @@ fn products(samples: &[f32]) -> [f32; ORDER + 1] {
 }
 
 /// The power that prediction by these mean products leaves of a piece. It is summed up sample by sample: from the sums
-/// of products it would follow but for what is at both ends of the piece, and that is as much where a bass is loud. Where
-/// the mark begins in mid-stream that would make errors of `found` 7 % larger.
+/// of products it would follow but for what is at both ends of the piece, and that is as much where a bass is loud.
+/// Where the mark begins in mid-stream that would make errors of `found` 7 % larger.
 fn unpredicted([mean, one, two]: [f32; ORDER + 1], samples: &[f32]) -> f32 {
     // A little noise, against numbers that are too close. As shares of the power, because squares of powers may be so
     // small that processors are slow with them.
@@ -301,8 +301,8 @@ fn unpredicted([mean, one, two]: [f32; ORDER + 1], samples: &[f32]) -> f32 {
     power.iter().sum()
 }
 
-/// Calls `take(lane, now, before, earlier)` for each sample but the first two, with the two before it. Sums are kept for
-/// each of [`LANES`] lanes, because the sum of all in turn would be worked out sample by sample.
+/// Calls `take(lane, now, before, earlier)` for each sample but the first two, with the two before it. Sums are kept
+/// for each of [`LANES`] lanes, because the sum of all in turn would be worked out sample by sample.
 fn in_lanes(samples: &[f32], mut take: impl FnMut(usize, f32, f32, f32)) {
     let [earlier, before, now] = [0, 1, 2].map(|from| samples.get(from..).unwrap_or(&[]));
     let (nows, rest) = now.as_chunks::<LANES>();

@@ -35,14 +35,14 @@ const KINDS: usize = 1 + ROOMS;
 const MARKS: usize = 2;
 /// How much worse the rows fit than they would if rooms were as [`super::sounding`] has them, as a share of how well
 /// they fit. These and the numbers below were chosen on 30 recordings, clean, behind codecs, in noise and in simulated
-/// and measured rooms, for the smallest errors of `found` and `present`; 29 other recordings and other rooms are as good.
+/// and measured rooms, for the smallest errors of `found` and `present`; 29 other recordings are nearly as good.
 const WORSE: [f32; KINDS] = [0.0, 0.0084, 0.0113];
 /// Logarithms of how likely each kind is before anything is heard. What is believed in wrongly makes an error of 12 ms
-/// and more. If rooms were more likely by a factor of e, `found` would be 2 ms nearer there in 95 of 100 cases, and 0.3 ms
-/// further off on clean audio.
+/// and more. If rooms were more likely by a factor of e, `found` would be 2 ms nearer there in 95 of 100 cases, and 0.3
+/// ms further off on clean audio.
 const ROOM_BEFORE: [f32; KINDS] = [0.0, -2.0, -2.0];
-/// A room is less likely by so much for each unit by which the share of the chips that agrees with the signs is larger than
-/// this. Clean audio has 0.7 in the middle, rooms have 0.55.
+/// A room is less likely by so much for each unit by which the share of the chips that agrees with the signs is larger
+/// than this. Clean audio has 0.7 in the middle, rooms have 0.55.
 const STRONG: f32 = 10.5;
 const STRONG_FROM: f32 = 0.6;
 const MARK_BEFORE: [f32; MARKS] = [0.0, -2.7];
@@ -65,8 +65,8 @@ const EARLY: f64 = 0.0018;
 /// Mean square of how far the position is off before anything is known, in square seconds.
 const UNKNOWN: f64 = 0.02 * 0.02;
 /// Seconds by which rooms of a kind differ, and dry audio from what is assumed of it; and how much larger errors are,
-/// squared, than they would be if all else were known. With these, 93 to 98 of 100 errors on clean and coded audio are as
-/// large as is said at most, and 69 to 99 in rooms.
+/// squared, than they would be if all else were known. With these, 93 to 98 of 100 errors on clean and coded audio are
+/// as large as is said at most, and 69 to 99 in rooms.
 const DIFFER: [f64; KINDS] = [0.001, 0.007, 0.007];
 const LARGER: f64 = 1.7;
 /// Estimates the position while a mark is followed.
