@@ -123,12 +123,8 @@ def run_pipeline(*elements):
     return done.stdout
 
 
-def detect(path):
-    """Look for the mark in a WAV file.
-
-    Returns seconds of audio after which it was found, or None, the highest score that was
-    reported, or None, and the set of payloads that were reported.
-    """
+def messages(path):
+    """What wmdetect says of a WAV file: the fields of each message, as text."""
     printed = run_pipeline(
         ["filesrc", f"location={path}"],
         ["wavparse"],
@@ -136,11 +132,19 @@ def detect(path):
         ["wmdetect", f"key={KEY}"],
         ["fakesink", "sync=false"],
     )
-    found_after, scores, payloads = None, [], set()
     for line in printed.splitlines():
-        if " wmdetect, " not in line:
-            continue
-        fields = dict(re.findall(r"[ ,]([a-z0-9-]+)=\([a-z0-9]+\)([^,;]+)", line))
+        if " wmdetect, " in line:
+            yield dict(re.findall(r"[ ,]([a-z0-9-]+)=\([a-z0-9]+\)([^,;]+)", line))
+
+
+def detect(path):
+    """Look for the mark in a WAV file.
+
+    Returns seconds of audio after which it was found, or None, the highest score that was
+    reported, or None, and the set of payloads that were reported.
+    """
+    found_after, scores, payloads = None, [], set()
+    for fields in messages(path):
         scores.append(float(fields["score"]))
         if "payload" in fields:
             payloads.add(fields["payload"].strip('"'))

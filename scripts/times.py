@@ -13,13 +13,13 @@ import argparse
 import concurrent.futures
 import os
 import pathlib
-import re
 import sys
 import tempfile
 
-import numpy as np
-
+# First, because it tells how to get numpy.
 import robustness
+
+import numpy as np
 import robustness_attacks as attacks
 import robustness_room as room
 
@@ -29,22 +29,6 @@ UNMARKED = 2.0
 """Seconds before the switch to the marked copy."""
 ROOMS = [(1.0, 20.0), (3.0, 20.0), (6.0, 20.0), (6.0, 10.0)]
 """Distance (m) and signal-to-noise ratio (dB). The reverberation time is room.RT60."""
-
-
-def messages(path):
-    """What wmdetect says of a WAV file: (state, ns by field)."""
-    printed = robustness.run_pipeline(
-        ["filesrc", f"location={path}"],
-        ["wavparse"],
-        ["audioconvert"],
-        ["wmdetect", f"key={robustness.KEY}"],
-        ["fakesink", "sync=false"],
-    )
-    for line in printed.splitlines():
-        if " wmdetect, " in line:
-            fields = dict(re.findall(r"[ ,]([a-z0-9-]+)=\([a-z0-9]+\)([^,;]+)", line))
-            if fields["state"] != "lost":
-                yield fields
 
 
 def excerpts(recording, plain, marked, index, arguments):
@@ -81,7 +65,9 @@ def examine(task):
     ):
         path = scratch / f"{index}-{number}.wav"
         robustness.write_wav(path, samples[:, None], rate)
-        for fields in messages(path):
+        for fields in robustness.messages(path):
+            if fields["state"] == "lost":
+                continue
             position = (int(fields["watermark-time"]) - int(fields["timestamp"])) / 1e9
             error = (position - start + CYCLE / 2) % CYCLE - CYCLE / 2
             said = int(fields["watermark-time-error"]) / 1e6

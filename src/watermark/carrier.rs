@@ -454,6 +454,7 @@ mod tests {
     use super::*;
     use crate::watermark::format::RowClock;
     use crate::watermark::key::Key;
+    use crate::watermark::testing::soft_noise;
 
     fn stage() -> CarrierStage {
         let modulation = Modulation::new(&Key::from_bytes([1; 32]), RowClock::Stream);
@@ -491,5 +492,29 @@ mod tests {
         assert!((raised(0.1) - STEADY.most).abs() < 1e-6);
         assert!((raised(0.42) - 1.0).abs() < 1e-6);
         assert_eq!(raised(0.9), MOST_LOWERED);
+    }
+
+    #[test]
+    fn the_carrier_is_whole_from_the_start() {
+        let (mut stage, programme) = (stage(), soft_noise(6, 1));
+        // Frames begin up to 128 ms before the programme, by its place in the row clock.
+        for start in [0, 20_000_000, 59_000_000] {
+            stage.reset(start);
+            let (mut carrier, mut early) = (Vec::new(), 0.0);
+            for piece in programme.chunks(512) {
+                stage.push(piece);
+                let new = stage.end() as usize - carrier.len();
+                carrier.extend_from_slice(stage.range(carrier.len() as u64, new));
+                if carrier.len() < 2_400 {
+                    early = stage.mean_power;
+                }
+            }
+            let power = |part: &[f32]| part.iter().map(|c| c * c).sum::<f32>() / part.len() as f32;
+            let [begins, goes_on] = [power(&carrier[..768]), power(&carrier[24_000..72_000])];
+            assert!(begins > 0.5 * goes_on, "{start}: {begins} {goes_on}");
+            // Frames that reach before the programme have no say in how loud it is.
+            let ratio = early / stage.mean_power;
+            assert!((0.9..1.1).contains(&ratio), "{start}: {ratio}");
+        }
     }
 }

@@ -12,6 +12,7 @@
 
 use super::correlation::{FRAME, FRAMES_PER_DELAY, FRAMES_PER_SLOT};
 use super::format::WINDOW;
+use super::rounding::to_bytes;
 use super::windows::FADED;
 use std::f64::consts::PI;
 
@@ -50,9 +51,9 @@ const JUST_PLAYED: f32 = 0.3;
 pub struct Sounding {
     /// Seconds from the middle of the slot to that of the first piece.
     from: f32,
-    shares: [u8; OF_SLOT],
+    shares: [i8; OF_SLOT],
     /// The same in each room, by when it was played.
-    played: [[u8; IN_ROOM]; ROOMS],
+    played: [[i8; IN_ROOM]; ROOMS],
 }
 
 impl Sounding {
@@ -87,17 +88,16 @@ impl Sounding {
 }
 
 /// Shares of the whole.
-fn shares<const N: usize>(steps: &[u8; N]) -> [f32; N] {
+fn shares<const N: usize>(steps: &[i8; N]) -> [f32; N] {
     let sum: f32 = steps.iter().copied().map(f32::from).sum();
     steps.map(|step| f32::from(step) / sum.max(1.0))
 }
 
-/// Steps that shares are told in: the largest is 255 of them.
-fn steps<const N: usize>(shares: &[f32; N]) -> [u8; N] {
-    let most = shares
-        .iter()
-        .fold(f32::MIN_POSITIVE, |most, &share| most.max(share));
-    shares.map(|share| (share / most * 255.0).round() as u8)
+/// Steps that shares are told in.
+fn steps<const N: usize>(shares: &[f32; N]) -> [i8; N] {
+    let mut steps = [0; N];
+    to_bytes(shares, &mut steps);
+    steps
 }
 
 /// Hears pieces and adds up slots.
@@ -320,21 +320,14 @@ fn in_lanes(samples: &[f32], mut take: impl FnMut(usize, f32, f32, f32)) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::noise;
     use super::*;
 
-    fn noise(samples: usize) -> Vec<f32> {
-        let mut state = 1u32;
-        let sample = |_| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-        };
-        (0..samples).map(sample).collect()
-    }
-
-    /// A slot of what is loud from `from` on, over a loud bass.
+    /// Seconds from the middle of a slot to that of what sounds in it: noise, `loud(piece)`, over a loud bass.
     fn middle_of(loud: impl Fn(u64) -> f32) -> f64 {
         let mut envelope = Envelope::new();
-        let noise = noise(162 * 60);
+        let mut next = noise(1);
+        let noise: Vec<f32> = (0..162 * 60).map(|_| next()).collect();
         let bass = |i: usize| 3.0 * (0.02 * i as f32).sin();
         for piece in 0..60u64 {
             let begin = piece as usize * 160;

@@ -26,8 +26,8 @@ use super::correlation::{FRAME, SLOT};
 use super::format::{CHIPS, ROW};
 use super::framing::changes;
 use super::sounding::{ROOMS, Sounding, TAIL};
-use edges::{Change, Heard, REACH, SHIFTS, STEP};
-use fit::{COMMON, Fit, Products, ROWS, Sums};
+use edges::{Change, Pieces, REACH, SHIFTS, STEP};
+use fit::{Best, COMMON, Fit, Products, ROWS, Sums};
 
 /// Kinds of rooms, the first of which is none, and kinds of marks: with both copies, and without that of what comes
 /// later (`lookahead=false`).
@@ -41,11 +41,11 @@ const WORSE: [f32; KINDS] = [0.0, 0.0084, 0.0113];
 /// and more. If rooms were more likely by a factor of e, `found` would be 2 ms nearer there in 95 of 100 cases, and 0.3
 /// ms further off on clean audio.
 const ROOM_BEFORE: [f32; KINDS] = [0.0, -2.0, -2.0];
-/// A room is less likely by so much for each unit by which the share of the chips that agrees with the signs is larger
-/// than this. Clean audio has 0.7 in the middle, rooms have 0.55.
+const MARK_BEFORE: [f32; MARKS] = [0.0, -2.7];
+/// A room is less likely by so much for each unit by which chips correlate more with the signs than this, 1 being all
+/// that there is. Clean audio has 0.7 in the middle, rooms have 0.55.
 const STRONG: f32 = 10.5;
 const STRONG_FROM: f32 = 0.6;
-const MARK_BEFORE: [f32; MARKS] = [0.0, -2.7];
 /// Difference of fits that makes a kind more likely by a factor of e. It would be 1 if all else were known.
 const LIKELY: f32 = 1.45;
 /// Weight that the neighbours of a slot have in how strong it is expected to be.
@@ -69,6 +69,7 @@ const UNKNOWN: f64 = 0.02 * 0.02;
 /// as large as is said at most, and 69 to 99 in rooms.
 const DIFFER: [f64; KINDS] = [0.001, 0.007, 0.007];
 const LARGER: f64 = 1.7;
+
 /// Estimates the position while a mark is followed.
 pub struct Timing {
     change: Change,
@@ -87,8 +88,8 @@ pub struct Timing {
     /// What is to be added to that, as of the slots so far, and the mean square of how far that is off.
     shift: f64,
     variance: f64,
-    /// The middle of the slot that was taken last, the first of the rows around it, and its chips divided by their
-    /// norm.
+    /// The middle of the slot that was taken last, infinity if it has been settled; the first of the rows around it, and
+    /// its chips divided by their norm.
     taken: f64,
     row: i64,
     chips: [f32; CHIPS],
@@ -110,7 +111,7 @@ impl Timing {
             expected: 0.0,
             shift: 0.0,
             variance: UNKNOWN,
-            taken: f64::NEG_INFINITY,
+            taken: f64::INFINITY,
             row: 0,
             chips: [0.0; CHIPS],
             sizes: [0.0; CHIPS],
@@ -121,7 +122,7 @@ impl Timing {
     pub fn restart(&mut self, seconds: f64, position: f64) {
         (self.seconds, self.expected, self.shift) = (seconds, position, 0.0);
         self.variance = UNKNOWN;
-        self.taken = f64::NEG_INFINITY;
+        self.taken = f64::INFINITY;
         (self.strength, self.before) = ((0.0, 0.0), (0.0, 0.0));
         (self.chips, self.sizes) = ([0.0; CHIPS], [0.0; CHIPS]);
         self.fits().for_each(|fit| *fit = Fit::NONE);
@@ -171,13 +172,13 @@ impl Timing {
         let products = Products::new(&new, &self.sizes, &rows);
         let stays = (-SLOT / MEMORY).exp() as f32;
         let from = self.expected + sounding.from() - row as f64 * ROW;
-        let first = first_row + row;
+        let edges = edges(first_row + row);
         let [dry, rooms @ ..] = &mut self.fits;
-        let heard = Heard::new(from - EARLY, &sounding.shares());
-        take(dry, &products, &self.change, &heard, first);
+        let pieces = Pieces::new(from - EARLY, &sounding.shares());
+        take(dry, &products, &self.change, &pieces, &edges);
         for (room, (played, late)) in rooms.iter_mut().zip(sounding.played()) {
-            let heard = Heard::new(from - TAIL as f64 * FRAME - late, &played);
-            take(room, &products, &self.change, &heard, first);
+            let pieces = Pieces::new(from - TAIL as f64 * FRAME - late, &played);
+            take(room, &products, &self.change, &pieces, &edges);
         }
         self.fits().for_each(|fit| fit.all.fade(stays));
         self.add(stays);
@@ -219,32 +220,12 @@ impl Timing {
         self.compare(stays);
     }
 
-    /// Takes note of how much better or worse each kind fits since the slot before, and of the shift that is expected:
-    /// of those that fit best, by how likely the kind is. That is remembered longer than where the rows are: a drift
-    /// moves them, but the kind stays.
+    /// Takes note of how much better or worse each kind fits since the slot before, and of the shift that is expected.
     fn compare(&mut self, stays: f32) {
         let best = |fit: &Fit| fit.all.best();
         let best = self.fits.each_ref().map(|marks| marks.each_ref().map(best));
-        let all_along = stays.powf((MEMORY / KIND_MEMORY) as f32);
-        let no_room = best[0][0].fit.max(best[0][1].fit);
-        let chips = self.sizes.iter().filter(|size| **size > 0.0).count() as f32;
-        let share = self.strength.0 / (self.strength.1 * chips.sqrt()).max(1e-3);
-        let strong = STRONG * (share - STRONG_FROM).max(0.0);
-        let mut likely = [[f32::NEG_INFINITY; MARKS]; KINDS];
-        let mut most = f32::NEG_INFINITY;
-        for kind in 0..KINDS {
-            for mark in 0..MARKS {
-                let better = (best[kind][mark].fit - no_room + WORSE[kind] * no_room) / LIKELY;
-                let (now, before) = (&mut self.likely[kind][mark], &mut self.better[kind][mark]);
-                *now = all_along * *now + better - stays * *before;
-                *before = better;
-                likely[kind][mark] = ROOM_BEFORE[kind] + MARK_BEFORE[mark] + *now;
-                if kind > 0 {
-                    likely[kind][mark] -= strong;
-                }
-                most = most.max(likely[kind][mark]);
-            }
-        }
+        let likely = self.likelihoods(&best, stays);
+        let most = likely.iter().flatten().copied().fold(f32::MIN, f32::max);
         let (mut weights, mut shifts, mut squares) = (0.0, 0.0, 0.0);
         for kind in 0..KINDS {
             for (best, likely) in best[kind].iter().zip(likely[kind]) {
@@ -259,6 +240,32 @@ impl Timing {
         self.variance = (squares / weights - self.shift * self.shift).max(0.0);
     }
 
+    /// How likely each kind is, as a logarithm. What was heard of that is remembered longer than where the rows are: a
+    /// drift moves them, but the kind stays.
+    fn likelihoods(&mut self, best: &[[Best; MARKS]; KINDS], stays: f32) -> [[f32; MARKS]; KINDS] {
+        let all_along = stays.powf((MEMORY / KIND_MEMORY) as f32);
+        let no_room = best[0][0].fit.max(best[0][1].fit);
+        let strong = STRONG * (self.correlation() - STRONG_FROM).max(0.0);
+        let mut likely = [[0.0; MARKS]; KINDS];
+        for kind in 0..KINDS {
+            let room = ROOM_BEFORE[kind] - if kind > 0 { strong } else { 0.0 };
+            for mark in 0..MARKS {
+                let better = (best[kind][mark].fit - no_room + WORSE[kind] * no_room) / LIKELY;
+                let (now, before) = (&mut self.likely[kind][mark], &mut self.better[kind][mark]);
+                *now = all_along * *now + better - stays * *before;
+                *before = better;
+                likely[kind][mark] = room + MARK_BEFORE[mark] + *now;
+            }
+        }
+        likely
+    }
+
+    /// How much the chips correlate with the signs: 1 if they are nothing else.
+    fn correlation(&self) -> f32 {
+        let chips = self.sizes.iter().filter(|size| **size > 0.0).count() as f32;
+        self.strength.0 / (self.strength.1 * chips.sqrt()).max(1e-3)
+    }
+
     /// Adds the latest slot without waiting for the next.
     pub fn settle(&mut self) {
         self.fits().for_each(Fit::settle);
@@ -266,6 +273,7 @@ impl Timing {
         self.before = (0.0, 0.0);
         self.fits().for_each(Fit::begin_anew);
         self.chips = [0.0; CHIPS];
+        self.taken = f64::INFINITY;
     }
 
     /// Position at the latest slot.
@@ -289,14 +297,24 @@ impl Timing {
     }
 }
 
-/// Takes what is new in a slot, `row` being the number of the first of the rows around it.
-fn take(marks: &mut [Fit; MARKS], products: &Products, change: &Change, heard: &Heard, row: i64) {
-    let edges: [_; ROWS + 1] = std::array::from_fn(|edge| {
-        let at = edge as f64 * ROW;
-        changes(row + edge as i64).map(|late| heard.behind(at + late, change))
-    });
-    let earlier = edges.map(|[earlier, _]| earlier);
-    let both = edges
+/// Seconds from the beginning of row number `row`, the first of those around a slot, to where the signs of each row take
+/// the place of those before, and of the last to where they end: in the copy of what was earlier, and in that of what
+/// comes later.
+fn edges(row: i64) -> [[f64; 2]; ROWS + 1] {
+    std::array::from_fn(|edge| changes(row + edge as i64).map(|late| edge as f64 * ROW + late))
+}
+
+/// Takes what is new in a slot of these pieces.
+fn take(
+    marks: &mut [Fit; MARKS],
+    products: &Products,
+    change: &Change,
+    pieces: &Pieces,
+    edges: &[[f64; 2]; ROWS + 1],
+) {
+    let behind = edges.map(|copies| copies.map(|edge| pieces.behind(edge, change)));
+    let earlier = behind.map(|[earlier, _]| earlier);
+    let both = behind
         .map(|[earlier, later]| std::array::from_fn(|shift| 0.5 * (earlier[shift] + later[shift])));
     for (fit, behind) in marks.iter_mut().zip([&both, &earlier]) {
         fit.take(products, behind);
@@ -305,32 +323,20 @@ fn take(marks: &mut [Fit; MARKS], products: &Products, change: &Change, heard: &
 
 #[cfg(test)]
 mod tests {
+    use super::super::key::{Key, Signs};
     use super::super::sounding::Envelope;
+    use super::super::testing::noise;
     use super::*;
 
-    /// Signs of row `row`.
-    fn signs(row: i64, of_row: &mut [f32; CHIPS]) {
-        for (chip, sign) in of_row.iter_mut().enumerate() {
-            *sign = if random(row as u64 * 1000 + chip as u64) < 0.0 {
-                -1.0
-            } else {
-                1.0
-            };
-        }
-    }
-
-    /// -1 to 1, from a number.
-    fn random(number: u64) -> f32 {
-        let mixed = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mixed = (mixed ^ mixed >> 31).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        (mixed >> 40) as f32 / (1 << 23) as f32 - 1.0
+    fn signs() -> Signs {
+        Key::from_bytes([1; 32]).signs()
     }
 
     /// A slot of steady noise.
     fn steady() -> Sounding {
-        let mut envelope = Envelope::new();
+        let (mut envelope, mut noise) = (Envelope::new(), noise(1));
         for piece in 0..60 {
-            let samples: Vec<f32> = (0..162).map(|i| random(piece << 32 | i)).collect();
+            let samples: Vec<f32> = (0..162).map(|_| noise()).collect();
             envelope.take(piece, &samples);
         }
         (44..48).for_each(|frame| envelope.add(frame, 1.0));
@@ -338,25 +344,23 @@ mod tests {
     }
 
     /// Follows slots of a programme that is `late` seconds further than expected, the signs as strong as that and the
-    /// rest up to `noise`; returns by how much the position is off after so many slots, and what is said of that.
-    fn follow(late: f64, noise: f32, slots: u64) -> (f64, f64) {
-        let mut timing = Timing::new();
+    /// rest up to `loud`; returns by how much the position is off after so many slots, and what is said of that.
+    fn follow(late: f64, loud: f32, slots: u64) -> (f64, f64) {
+        let (mut timing, mut signs, mut noise) = (Timing::new(), signs(), noise(2));
         timing.restart(0.0, 10.0);
         let (change, sounding) = (Change::new(), steady());
         for slot in 0..slots {
             let seconds = slot as f64 * SLOT;
             let position = 10.0 + late + seconds;
-            let mut chips: [f32; CHIPS] =
-                std::array::from_fn(|chip| noise * random(slot << 32 | chip as u64));
+            let mut chips: [f32; CHIPS] = std::array::from_fn(|_| loud * noise());
             let row = (position / ROW) as i64;
             for row in row - 1..=row + 1 {
                 let mut of_row = [0.0; CHIPS];
-                signs(row, &mut of_row);
+                signs.row(row as u64, &mut of_row);
                 let behind = |row: i64| {
                     changes(row).map(|late| {
                         let from = position + sounding.from() - row as f64 * ROW;
-                        let heard = Heard::new(from, &sounding.shares());
-                        heard.behind(late, &change)[REACH]
+                        Pieces::new(from, &sounding.shares()).behind(late, &change)[REACH]
                     })
                 };
                 let [begun, ended] = [row, row + 1].map(behind);
@@ -367,7 +371,9 @@ mod tests {
                     .for_each(|(b, s)| *b += part * s);
             }
             timing.advance(seconds, 1.0);
-            timing.push(&chips, &sounding, 0, signs);
+            timing.push(&chips, &sounding, 0, |row, of_row| {
+                signs.row(row as u64, of_row)
+            });
         }
         let expected = 10.0 + late + (slots - 1) as f64 * SLOT;
         (timing.position() - expected, timing.error())
@@ -395,19 +401,22 @@ mod tests {
 
     #[test]
     fn chips_that_are_silenced_no_longer_count() {
-        let mut timing = Timing::new();
+        let (mut timing, mut signs, mut noise) = (Timing::new(), signs(), noise(3));
         timing.restart(0.0, 10.0);
         for slot in 0..40 {
             let silenced = slot >= 20;
             let chips = std::array::from_fn(|chip| {
+                let noise = noise();
                 if silenced && chip % 2 == 1 {
                     0.0
                 } else {
-                    random(slot << 32 | chip as u64)
+                    noise
                 }
             });
             timing.advance(slot as f64 * SLOT, 1.0);
-            timing.push(&chips, &Sounding::MIDDLE, 0, signs);
+            timing.push(&chips, &Sounding::MIDDLE, 0, |row, of_row| {
+                signs.row(row as u64, of_row)
+            });
             let counting = timing.sizes.iter().filter(|size| **size > 0.0).count();
             assert_eq!(counting, if silenced { CHIPS / 2 } else { CHIPS });
         }

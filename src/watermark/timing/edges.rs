@@ -19,7 +19,7 @@ const TABLE_STEP: f64 = 0.002;
 const TABLE: usize = (2.0 * CHANGE / TABLE_STEP) as usize + 2;
 /// Pieces of nothing on either side of a slot, and all of both.
 const BESIDE: usize = SHIFTS + CHANGING;
-const HEARD: usize = IN_ROOM + 2 * BESIDE;
+const WITH_BOTH: usize = IN_ROOM + 2 * BESIDE;
 
 /// The course of a change of signs.
 pub struct Change(Vec<f32>);
@@ -46,20 +46,20 @@ impl Change {
 }
 
 /// What a slot hears, piece by piece, the last first: so it lies that it is multiplied for one shift after the other.
-pub struct Heard {
+pub struct Pieces {
     /// How much each piece makes, with nothing on either side.
-    shares: [f32; HEARD],
+    shares: [f32; WITH_BOTH],
     /// How much all up to this one make, which are those that sound from it on.
-    since: [f32; HEARD],
-    pieces: usize,
+    since: [f32; WITH_BOTH],
+    count: usize,
     /// Seconds from the beginning of the first of the rows around the slot to the first piece.
     from: f64,
 }
 
-impl Heard {
+impl Pieces {
     /// At most [`IN_ROOM`] pieces, the first of which is heard `from` seconds behind the beginning of the first row.
     pub fn new(from: f64, pieces: &[f32]) -> Self {
-        let (mut shares, mut since, mut sum) = ([0.0; HEARD], [0.0; HEARD], 0.0);
+        let (mut shares, mut since, mut sum) = ([0.0; WITH_BOTH], [0.0; WITH_BOTH], 0.0);
         for (to, piece) in shares[BESIDE..].iter_mut().zip(pieces.iter().rev()) {
             *to = *piece;
         }
@@ -67,10 +67,10 @@ impl Heard {
             sum += share;
             *since = sum;
         }
-        Heard {
+        Pieces {
             shares,
             since,
-            pieces: pieces.len(),
+            count: pieces.len(),
             from,
         }
     }
@@ -82,9 +82,9 @@ impl Heard {
         // shift it is the piece before.
         let since = self.from - at - REACH as f64 * STEP;
         let first = ((-CHANGE - since) / STEP).floor() + 1.0;
-        let left = self.pieces as f64 - first;
+        let left = self.count as f64 - first;
         // Most changes are beyond the slot, on one side or on the other.
-        let partly = 1.0 - SHIFTS as f64..(self.pieces + CHANGING) as f64;
+        let partly = 1.0 - SHIFTS as f64..(self.count + CHANGING) as f64;
         if left <= partly.start || left.is_nan() {
             return [0.0; SHIFTS];
         }
@@ -119,7 +119,7 @@ mod tests {
             let shares: Vec<f32> = (0..pieces).map(|i| share(i) / sum).collect();
             for i in -300..300 {
                 let (from, at) = (0.0017, i as f64 * 0.0023);
-                let behind = Heard::new(from, &shares).behind(at, &change);
+                let behind = Pieces::new(from, &shares).behind(at, &change);
                 for (shift, behind) in behind.into_iter().enumerate() {
                     let since = |piece| from - at + ((piece + shift) as f64 - REACH as f64) * STEP;
                     let part = |piece| (since(piece) / CHANGE).clamp(-1.0, 1.0) * FRAC_PI_2;
