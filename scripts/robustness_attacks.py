@@ -24,6 +24,10 @@ CODECS = [
     ("Opus 32 kbit/s", "-c:a libopus -b:a 32k", "opus", 48000),
     ("Opus 16 kbit/s, voice", "-ac 1 -c:a libopus -b:a 16k -application voip", "opus", 48000),
     ("GSM", "-ac 1 -ar 8000 -c:a libgsm", "gsm", 8000),
+    ("MP2 192 kbit/s", "-c:a mp2 -b:a 192k", "mp2", 48000),
+    ("AC-3 192 kbit/s", "-c:a ac3 -b:a 192k", "ac3", 48000),
+    ("E-AC-3 96 kbit/s", "-c:a eac3 -b:a 96k", "eac3", 48000),
+    ("Bluetooth, SBC 328 kbit/s", "-ar 48000 -c:a sbc -b:a 328k", "sbc", 48000),
     ("mu-law, 8 kHz", "-ac 1 -ar 8000 -c:a pcm_mulaw", "wav", 8000),
 ]
 

@@ -146,7 +146,7 @@ impl Embedder {
         self.latency
     }
 
-    /// Strength of the mark in decibels around the transparent default of 0, from the next input frame on.
+    /// Strength of the mark in decibels around the default of 0, from the next input frame on.
     pub fn set_strength(&mut self, decibels: f64) {
         self.strength = 10f64.powf(decibels / 20.0) as f32;
     }

@@ -22,7 +22,7 @@
 //! | `utc-offset` | 0 | ns, added to the time of day with `row-clock=utc` |
 //! | `lookahead` | `true` | use the programme 160 ms later too: a stronger mark, 288 ms more latency |
 //! | `payload` | none | what the mark says: four bytes as 8 hex digits, such as `00c0ffee`; empty for nothing |
-//! | `strength` | 0.0 | decibels, -24 to 24, around the transparent default; controllable |
+//! | `strength` | 0.0 | decibels, -24 to 24, around the default; controllable |
 //! | `enabled` | `true` | whether to mark; `false` leaves every byte as it is; controllable |
 //! | `report-interval` | 10 s | ns between two reports of how well the mark will be found, see below; 0 for none |
 //! | `latency` | ns | read-only: time by which audio leaves later than it came |

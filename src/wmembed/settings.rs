@@ -54,7 +54,7 @@ impl Settings {
         properties.extend([
             glib::ParamSpecDouble::builder("strength")
                 .nick("Strength")
-                .blurb("Level of the mark in dB, from the transparent default (0) down to -24 or up to 24")
+                .blurb("Level of the mark in dB, from the default (0) down to -24 or up to 24")
                 .minimum(-24.0)
                 .maximum(24.0)
                 .default_value(DEFAULT_STRENGTH)

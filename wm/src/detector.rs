@@ -17,7 +17,7 @@ pub struct DetectorArguments {
     pub keys: KeysArguments,
     #[command(flatten)]
     clock: ClockArguments,
-    /// With --row-clock utc: how far the clock may be off, such as 20h, at most 24h [default: 2m]
+    /// With --row-clock utc: how far the clock may be off, such as 90s or 20h, at most 24h [default: 2m]
     #[arg(long, value_name = "LENGTH", value_parser = tolerance)]
     clock_tolerance: Option<u64>,
     /// How far the playing speed may be off, in percent, at most 6; more takes longer [default: 0.1]
@@ -91,7 +91,14 @@ pub fn figure(detect: &gst::Element, field: &str) -> Option<f64> {
     figure.filter(|figure| figure.is_finite())
 }
 
-fn tolerance(text: &str) -> Result<u64, String> {
+/// Nanoseconds of a length such as 90s, 2m or 20h; a mere number counts seconds.
+pub fn tolerance(text: &str) -> Result<u64, String> {
+    let seconds = text.bytes().all(|byte| byte.is_ascii_digit());
+    let text = if seconds {
+        format!("{text}s")
+    } else {
+        text.to_owned()
+    };
     let length: SignedDuration = text.parse().map_err(|error| format!("{error}"))?;
     match u64::try_from(length.as_nanos()) {
         Ok(nanoseconds) if length <= SignedDuration::from_hours(24) => Ok(nanoseconds),

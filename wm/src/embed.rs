@@ -39,7 +39,7 @@ pub struct Arguments {
     /// What the mark says, 8 hex digits such as 00c0ffee [default: nothing]
     #[arg(long, short, value_name = "PAYLOAD", value_parser = payload)]
     payload: Option<Payload>,
-    /// Strength of the mark in dB around the transparent default, -24 to 24
+    /// Strength of the mark in dB around the default, -24 to 24
     #[arg(long, value_name = "DB", default_value = "0", allow_negative_numbers = true,
         value_parser = |text: &str| number(text, -24.0, 24.0))]
     strength: f64,

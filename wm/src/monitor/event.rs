@@ -44,7 +44,10 @@ pub struct Mark {
     /// Seconds of the stream at which the evidence begins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream_time: Option<f64>,
-    /// When that was marked.
+    /// Seconds from there to the end of the evidence; of a mark that is lost, to the end of the marked stretch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration: Option<f64>,
+    /// When `stream_time` was marked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub broadcast_time: Option<Timestamp>,
 }
@@ -89,6 +92,9 @@ impl Event {
         }
         if let Some(time) = mark.stream_time {
             text += &format!(", at {time:.1} s");
+            if let (Kind::Lost, Some(duration)) = (self.event, mark.duration) {
+                text += &format!(" to {:.1} s", time + duration);
+            }
         }
         if let Some(time) = mark.broadcast_time {
             text += &format!(", broadcast {time:.0}");
@@ -173,13 +179,14 @@ mod tests {
             payload: Some("00c0ffee".into()),
             key_index: Some(1),
             stream_time: Some(0.25),
+            duration: Some(1.5),
             broadcast_time: unix_time(1_795_474_005_994_182_823),
         };
         assert_eq!(
             found.json(),
             "{\"time\":\"2026-11-27T14:50:01.5Z\",\"station\":\"One\",\"uri\":\"http://h/live\",\
              \"event\":\"found\",\"score\":12.5,\"log10_p\":-20.0,\"payload\":\"00c0ffee\",\"key_index\":1,\
-             \"stream_time\":0.25,\"broadcast_time\":\"2026-11-23T22:46:45.994182823Z\"}\n"
+             \"stream_time\":0.25,\"duration\":1.5,\"broadcast_time\":\"2026-11-23T22:46:45.994182823Z\"}\n"
         );
         let mut stopped = event(Kind::Stopped);
         stopped.reason = Some("a \"line\"\nbreak".into());
@@ -198,6 +205,10 @@ mod tests {
         stopped.retry_in = Some(1.5);
         let text = "14:50:01 stopped: no audio for 10 s; again in 1.5 s";
         assert_eq!(stopped.text(), text);
+        let mut lost = event(Kind::Lost);
+        lost.mark.stream_time = Some(0.25);
+        lost.mark.duration = Some(8.5);
+        assert_eq!(lost.text(), "14:50:01 lost, at 0.2 s to 8.8 s");
     }
 
     #[test]

@@ -30,6 +30,7 @@ use self::crew::Crew;
 use self::stream::Settings;
 use self::watch::Plan;
 use self::writer::Writer;
+use crate::detector::tolerance;
 use crate::key::{self, KeysArguments};
 
 /// How long events are still written for where a stream does not close.
@@ -71,9 +72,9 @@ pub struct Arguments {
     /// What counted the rows when it was marked [default: stream]
     #[arg(long, value_name = "CLOCK", value_parser = ["stream", "utc"])]
     pub row_clock: Option<String>,
-    /// How far the clock may be off with --row-clock=utc; at most 780 for live streams [default: 120]
-    #[arg(long, value_name = "SECONDS", value_parser = |text: &str| number(text, 0.0, 86_400.0))]
-    pub clock_tolerance: Option<f64>,
+    /// With --row-clock utc: how far the clock may be off, such as 30s or 2m, at most 13m for live streams [default: 2m]
+    #[arg(long, value_name = "LENGTH", value_parser = tolerance)]
+    pub clock_tolerance: Option<u64>,
     /// The shortest wait before a stream is tried again, for tests
     #[arg(long, hide = true, default_value = "1", value_parser = seconds)]
     pub first_wait: Duration,
@@ -105,7 +106,8 @@ Keys: q quit, j and k or arrows select a station, s sort.
 Events: connecting, playing, found, payload, lost, stopped, error, ended. Their times are UTC, stream_time and
 retry_in are seconds. Events that a slow disk or reader leaves no room for are dropped and counted.
 
-Exit status: 0 if the mark was found in any stream, 1 if not, 2 after an error.";
+Exit status: 0 if the mark was found in any stream, 1 if not, 2 after an error. How it ended does
+not matter: by q, by Ctrl-C or since all streams are over.";
 
 fn number(text: &str, least: f64, most: f64) -> Result<f64, String> {
     match text.parse() {
@@ -121,12 +123,14 @@ fn seconds(text: &str) -> Result<Duration, String> {
 impl Arguments {
     fn plan(&self) -> anyhow::Result<Plan> {
         let text = |value: Option<f64>| value.map(|value| value.to_string());
-        let nanoseconds = |seconds: f64| ((seconds * 1e9) as u64).to_string();
         let detector = [
             ("max-speed-deviation", text(self.max_speed_deviation)),
             ("false-alarms-per-hour", text(self.false_alarms_per_hour)),
             ("row-clock", self.row_clock.clone()),
-            ("clock-tolerance", self.clock_tolerance.map(nanoseconds)),
+            (
+                "clock-tolerance",
+                self.clock_tolerance.map(|length| length.to_string()),
+            ),
         ];
         let given = detector
             .into_iter()

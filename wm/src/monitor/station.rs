@@ -60,7 +60,31 @@ pub struct Station {
     /// Whether the mark was ever found.
     pub ever_found: bool,
     /// The marks that are there, by the index of their key.
-    marks: BTreeMap<Option<u32>, Mark>,
+    marks: BTreeMap<Option<u32>, Followed>,
+}
+
+/// A mark that is there.
+#[derive(Clone, Debug)]
+struct Followed {
+    found: Mark,
+    latest: Mark,
+}
+
+impl Followed {
+    /// What is to be said of a mark that is over because the stream is: the stretch from where it was found to the end of
+    /// the latest evidence.
+    fn over(self) -> Mark {
+        let Followed { found, latest } = self;
+        let end = latest.stream_time.zip(latest.duration);
+        let end = end.map(|(start, duration)| start + duration);
+        let stretch = found.stream_time.zip(end);
+        Mark {
+            stream_time: found.stream_time,
+            duration: stretch.map(|(start, end)| (end - start).max(0.0)),
+            broadcast_time: found.broadcast_time,
+            ..latest
+        }
+    }
 }
 
 impl Station {
@@ -82,6 +106,7 @@ impl Station {
         let score = |mark: &&Mark| mark.score.unwrap_or_default();
         self.marks
             .values()
+            .map(|followed| &followed.latest)
             .max_by(|a, b| score(a).total_cmp(&score(b)))
     }
 
@@ -127,12 +152,20 @@ impl Station {
             }
             return;
         }
-        let before = self.marks.insert(index, mark.clone());
+        let before = self.marks.remove(&index);
+        let old_payload = before
+            .as_ref()
+            .and_then(|before| before.latest.payload.clone());
+        let found = match (said, before) {
+            (Said::Present, Some(before)) => before.found,
+            _ => mark.clone(),
+        };
+        let latest = mark.clone();
+        self.marks.insert(index, Followed { found, latest });
         if said == Said::Found {
             self.ever_found = true;
             events.push(self.mark_event(Kind::Found, mark.clone(), now));
         }
-        let old_payload = before.and_then(|mark| mark.payload);
         if mark.payload.is_some() && mark.payload != old_payload {
             events.push(self.mark_event(Kind::Payload, mark, now));
         }
@@ -150,14 +183,8 @@ impl Station {
         now: Timestamp,
         events: &mut Vec<Event>,
     ) {
-        for mark in std::mem::take(&mut self.marks).into_values() {
-            // Where the latest evidence began is not where the marked stretch did.
-            let mark = Mark {
-                stream_time: None,
-                broadcast_time: None,
-                ..mark
-            };
-            events.push(self.mark_event(Kind::Lost, mark, now));
+        for followed in std::mem::take(&mut self.marks).into_values() {
+            events.push(self.mark_event(Kind::Lost, followed.over(), now));
         }
         self.cpu = None;
         let state = match (retry, kind) {
@@ -294,6 +321,23 @@ mod tests {
         let failed = station.take(Report::Failed("gone".into(), None), at(5.0));
         assert_eq!(kinds(&failed), [Kind::Error]);
         assert_eq!(station.state, State::Failed);
+    }
+
+    #[test]
+    fn where_the_stream_ends_the_marked_stretch_does() {
+        let mut station = playing();
+        for (said, stream_time, duration) in [(Said::Found, 0.5, 1.25), (Said::Present, 3.0, 2.0)] {
+            let mark = Mark {
+                stream_time: Some(stream_time),
+                duration: Some(duration),
+                ..mark(9.0, None, None)
+            };
+            station.take(Report::Detector(said, mark), at(2.0));
+        }
+        let events = station.take(Report::Ended, at(6.0));
+        assert_eq!(kinds(&events), [Kind::Lost, Kind::Ended]);
+        let lost = &events[0].mark;
+        assert_eq!((lost.stream_time, lost.duration), (Some(0.5), Some(4.5)));
     }
 
     #[test]

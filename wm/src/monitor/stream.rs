@@ -346,15 +346,19 @@ fn read_message(message: &gst::StructureRef) -> Option<Signal> {
         _ => return None,
     };
     let thousandths = |value: f64| (value * 1e3).round() / 1e3;
+    let seconds = |field| {
+        message
+            .get::<u64>(field)
+            .ok()
+            .map(|time| thousandths(time as f64 / 1e9))
+    };
     let mark = Mark {
         score: message.get("score").ok().map(thousandths),
         log10_p: message.get("log10-p").ok().map(thousandths),
         payload: message.get("payload").ok(),
         key_index: message.get("key-index").ok(),
-        stream_time: message
-            .get::<u64>("stream-time")
-            .ok()
-            .map(|time| thousandths(time as f64 / 1e9)),
+        stream_time: seconds("stream-time"),
+        duration: seconds("duration"),
         broadcast_time: message.get("broadcast-time").ok().and_then(unix_time),
     };
     Some(Signal::Detector(said, mark))

@@ -123,7 +123,8 @@ fn summary(shown: &Shown) -> Markup {
             " The file lasts " (length(shown.pictures.seconds)) "."
             @if let Some(threshold) = threshold {
                 " A score of " (format!("{threshold:.1}")) " or more counts as found"
-                @if let Some(highest) = highest {
+                // Of what was found the table below has the score.
+                @if let (0, Some(highest)) = (spans.len(), highest) {
                     "; the highest was " (format!("{highest:.1}"))
                 }
                 "."
