@@ -6,13 +6,15 @@
 //! structure of the programme at t + 160 ms times the sign of the row at t + 160 ms: then y(t)
 //! correlates with both neighbours, and the score grows linearly with the level of the mark.
 //!
-//! Frames of 128 ms start every 64 ms, at `round(k * 2 * 160 ms / 5)`. Two delays are five hops to the
-//! sample, so the later partner of one frame is the earlier partner of the fifth next, and each frame of
-//! programme is transformed only once.
+//! Frames of 128 ms start every 64 ms, at `round(k * 2 * 160 ms / 5)`. Two delays are five hops, so the later partner
+//! of one frame is the earlier partner of the fifth next, and each frame of programme is transformed only once. Where
+//! 160 ms are no whole number of samples (sample rates that are no multiple of 25), the phases of partner and frame are
+//! turned by what their starts were rounded by: at 6.5 kHz half a sample of 16 kHz would be a fifth of a period.
 
+use super::density::Density;
 use super::format::{CHIPS, Carrier as Kind, DELAY, ROW_NANOSECONDS, ROWS, WINDOW, chip_of};
 use super::framing::{MOST_AHEAD, silence_ahead};
-use super::levels::{Levels, Steadiness};
+use super::levels::Levels;
 use super::modulation::{Modulation, PayloadChange};
 use super::payload::Payload;
 use super::spectrum::{Forward, Inverse, Timeline, fast_size};
@@ -26,50 +28,6 @@ const HOPS: u64 = 5;
 const PARTNER_FLOOR: f32 = 0.03;
 /// Bins over which the power of a partner is averaged, on either side (31 Hz).
 const POWER_REACH: usize = 4;
-/// Seconds over which the mean power of the programme is taken.
-const POWER_MEMORY: f64 = 10.0;
-/// The level of the mark follows from the mean weight of the partners: it falls with its root. Speech with pauses and
-/// a dull voice has a mean weight of 0.15, other speech 0.25 to 0.5, music 0.3 to 0.9. What is sparse leaves a
-/// microphone little to correlate, and hides more: at equal strength, PESQ is 0.1 to 0.3 better on the sparse
-/// recordings (measured on 13 recordings of speech). What is dense is found everywhere, and shows the mark more: 4 dB
-/// less bring 0.03 in ViSQOL (measured on five recordings).
-///
-/// In steady programme (see [`super::levels`]) the level falls faster and from a higher weight on: quiet tonal music,
-/// with a mean weight of 0.3 to 0.5, is what a telephone codec leaves least of, and ViSQOL hardly minds a dB more
-/// there. Single notes, sparser still, do not hide more, it finds.
-const VARYING: Density = Density {
-    medium: 0.3,
-    slope: 0.5,
-    most: 1.5,
-};
-const STEADY: Density = Density {
-    medium: 0.42,
-    slope: 0.85,
-    most: 1.2,
-};
-/// No programme is marked less than this, as an amplitude (-4.4 dB).
-const MOST_LOWERED: f32 = 0.6;
-/// Frames that the mean weight at the start counts for, about a second: it starts at that of [`VARYING`].
-const FRAMES_BEFORE: f32 = 16.0;
-
-/// How the level follows from the mean weight of the partners.
-struct Density {
-    /// Mean weight at which the level is that of [`super::levels`].
-    medium: f32,
-    /// Power of the mean weight that the amplitude falls with.
-    slope: f32,
-    /// Bound of what the amplitude is raised by.
-    most: f32,
-}
-
-impl Density {
-    fn amplitude(&self, mean_weight: f32) -> f32 {
-        (self.medium / mean_weight.max(1e-3))
-            .powf(self.slope)
-            .clamp(MOST_LOWERED, self.most)
-    }
-}
-
 /// Mean power of a bin of the carrier's frames: two copies of unit magnitude, or one of the same power. What is left of
 /// the partners' fine structure makes it less, by 0.5 dB where the programme is noise and by up to 5 dB where it
 /// is tones; the levels in [`super::levels`] were measured with that.
@@ -107,11 +65,8 @@ pub struct CarrierStage {
     /// The latest six partners; number `k` at `(k + 5) % 6`.
     partners: Vec<Partner>,
     power: Vec<f32>,
-    mean_power: f32,
-    powers_seen: f32,
-    mean_weight: f32,
     levels: Levels,
-    steadiness: Steadiness,
+    density: Density,
     /// Amplitude of each bin of the present frame.
     amplitude: Vec<f32>,
     noise_block: Vec<f32>,
@@ -170,15 +125,12 @@ impl CarrierStage {
             bins,
             forward: Forward::new(size),
             inverse: Inverse::new(size),
-            programme: Timeline::new(2 * delay + 2 * size + block + ahead),
-            output: Timeline::new(reach + 2 * size + delay + ahead),
+            programme: Timeline::new(2 * delay + 2 * size + block + ahead + 4),
+            output: Timeline::new(reach + 2 * size + delay + ahead + 4),
             partners: (0..=HOPS).map(|_| partner()).collect(),
             power: vec![0.0; n],
-            mean_power: 0.0,
-            powers_seen: 0.0,
-            mean_weight: VARYING.medium,
             levels,
-            steadiness: Steadiness::new(),
+            density: Density::new(size),
             amplitude: vec![0.0; n],
             noise_block: noise_block(delay),
             noise_frame: vec![0.0; size],
@@ -200,10 +152,7 @@ impl CarrierStage {
             partner.copy.fill(Complex::ZERO);
             partner.weight.fill(0.0);
         }
-        self.mean_power = 0.0;
-        self.powers_seen = 0.0;
-        self.mean_weight = VARYING.medium;
-        self.steadiness = Steadiness::new();
+        self.density.reset();
         self.start = start;
         self.ahead = 0;
         self.next_frame = 0;
@@ -218,7 +167,8 @@ impl CarrierStage {
     /// Frames of programme that must follow before the carrier is known at a frame.
     pub fn lookahead(&self) -> usize {
         if self.kind == Kind::Programme && self.lookahead {
-            self.delay as usize + self.size
+            // The start of a partner may be rounded up where that of its frame is rounded down.
+            self.delay as usize + self.size + usize::from(!self.is_whole())
         } else {
             0
         }
@@ -261,7 +211,25 @@ impl CarrierStage {
 
     /// Where carrier frame `k` starts, the silence before frame 0 included.
     fn frame_start(&self, k: i64) -> i64 {
-        (4 * k * self.delay as i64 + HOPS as i64).div_euclid(2 * HOPS as i64)
+        self.half_hops(2 * k).0
+    }
+
+    /// Where partner `k` starts, counted like that: one delay after frame `k`.
+    fn partner_start(&self, k: i64) -> i64 {
+        self.half_hops(2 * k + HOPS as i64).0
+    }
+
+    /// The sample that is nearest to so many times 32 ms, and by how many samples it is late.
+    fn half_hops(&self, n: i64) -> (i64, f64) {
+        let samples = n as i128 * 4 * self.rate as i128;
+        let start = (2 * samples + 125).div_euclid(250);
+        let late = (start * 125 - samples) as f64 / 125.0;
+        (start as i64, late)
+    }
+
+    /// Whether a delay is a whole number of samples.
+    fn is_whole(&self) -> bool {
+        self.rate.is_multiple_of(25)
     }
 
     /// Row clock at the middle of the transform that starts at `start`, counted like that, in nanoseconds. What lies
@@ -291,13 +259,6 @@ impl CarrierStage {
         Some((frame as u64, change))
     }
 
-    /// Amplitude that the carrier is raised or lowered by, from how much of the programme is worth correlating with.
-    fn raised(&self) -> f32 {
-        let steady = self.steadiness.share();
-        let [varying, steadily] = [VARYING, STEADY].map(|by| by.amplitude(self.mean_weight));
-        varying * (steadily / varying).powf(steady)
-    }
-
     /// Makes the next frame of the programme carrier, if all that it needs is there.
     fn programme_frame(&mut self) -> bool {
         let at = self.frame_start(self.next_frame as i64) as u64;
@@ -317,15 +278,16 @@ impl CarrierStage {
         let slots = self.partners.len() as i64;
         let earlier_partner = &self.partners[k.rem_euclid(slots) as usize];
         let later_partner = &self.partners[(k + HOPS as i64).rem_euclid(slots) as usize];
-        let lookahead = self.lookahead;
-        self.levels
-            .amplitudes(self.steadiness.share(), self.raised(), &mut self.amplitude);
+        let (lookahead, whole) = (self.lookahead, self.is_whole());
+        let late = self.half_hops(2 * k).1;
+        let (steady, raised) = (self.density.steady_share(), self.density.raised());
+        self.levels.amplitudes(steady, raised, &mut self.amplitude);
         let amplitude = &self.amplitude;
         grow(&mut self.output, at, self.size);
         let sum = self.output.range_mut(at, self.size);
-        let (bins, chip_of_bin) = (self.bins.clone(), &self.chip_of_bin);
+        let (bins, chip_of_bin, size) = (self.bins.clone(), &self.chip_of_bin, self.size);
         self.inverse.add_to(sum, |spectrum| {
-            for (i, u) in spectrum[bins].iter_mut().enumerate() {
+            for (i, u) in spectrum[bins.clone()].iter_mut().enumerate() {
                 let chip = chip_of_bin[i] as usize;
                 let mut copies = earlier_partner.copy[i] * now[chip];
                 let mut squares = earlier_partner.weight[i].powi(2);
@@ -336,6 +298,9 @@ impl CarrierStage {
                 // The same power, whatever the partners are worth.
                 *u = copies * (amplitude[i] / ((0.5 * squares).sqrt() + 1e-3));
             }
+            if !whole {
+                advance(&mut spectrum[bins.clone()], bins.start, late / size as f64);
+            }
         });
         self.next_frame += 1;
         true
@@ -343,7 +308,7 @@ impl CarrierStage {
 
     /// Transforms the next partner, if the programme has come that far.
     fn take_partner(&mut self) -> bool {
-        let start = (self.frame_start(self.next_partner) + self.delay as i64) as u64;
+        let start = self.partner_start(self.next_partner) as u64;
         if start + self.size as u64 > self.programme.end() {
             return false;
         }
@@ -352,22 +317,16 @@ impl CarrierStage {
             .transform(self.programme.range(start, self.size));
         let frame = &frame[self.bins.clone()];
         smooth_power(frame, &mut self.power);
+        let mean = frame.iter().map(|f| f.norm_sqr()).sum::<f32>() / frame.len() as f32;
         // What is not whole, because it reaches before the programme, says nothing of how loud that is.
-        let whole = start >= self.ahead;
-        let memory = (POWER_MEMORY * HOPS as f64 / (2.0 * DELAY)) as f32;
-        if whole {
-            let mean = frame.iter().map(|f| f.norm_sqr()).sum::<f32>() / frame.len() as f32;
-            // A running mean that starts as the plain mean of what there is.
-            self.powers_seen = (self.powers_seen + 1.0).min(memory);
-            self.mean_power += (mean - self.mean_power) / self.powers_seen;
-            self.steadiness.take(mean);
-        }
+        let counts = start >= self.ahead && self.density.take_power(mean);
+        let mean_power = self.density.mean_power();
         let slots = self.partners.len() as i64;
-        let partner =
-            &mut self.partners[(self.next_partner + HOPS as i64).rem_euclid(slots) as usize];
+        let place = (self.next_partner + HOPS as i64).rem_euclid(slots) as usize;
+        let partner = &mut self.partners[place];
         let mut weights = 0.0;
         for (i, f) in frame.iter().enumerate() {
-            let weight = self.power[i] / (self.power[i] + self.floor[i] * self.mean_power + 1e-12);
+            let weight = self.power[i] / (self.power[i] + self.floor[i] * mean_power + 1e-12);
             partner.weight[i] = weight;
             let whitened = weight / (f.norm() + 1e-7);
             // What is left of the fine structure: the root of how far the bin stands above its neighbourhood.
@@ -375,9 +334,13 @@ impl CarrierStage {
             partner.copy[i] = f * (whitened * left);
             weights += weight;
         }
-        if whole {
-            self.mean_weight += (weights / frame.len() as f32 - self.mean_weight)
-                / (self.powers_seen + FRAMES_BEFORE).min(memory);
+        if counts {
+            self.density.take_weight(weights / frame.len() as f32);
+        }
+        if !self.is_whole() {
+            let late = self.half_hops(2 * self.next_partner + HOPS as i64).1;
+            let copy = &mut self.partners[place].copy;
+            advance(copy, self.bins.start, -late / self.size as f64);
         }
         self.next_partner += 1;
         true
@@ -416,6 +379,17 @@ impl CarrierStage {
 /// Time of a block of the noise carrier: one delay.
 const NOISE_BLOCK_NANOSECONDS: u64 = (DELAY * 1e9) as u64;
 const _: () = assert!(ROWS == 1024 && NOISE_BLOCK_NANOSECONDS == 160_000_000);
+
+/// Moves what these bins, from bin `first` on, are the transform of to an earlier time, by a share of the size of the
+/// transform.
+fn advance(bins: &mut [Complex<f32>], first: usize, share: f64) {
+    let [mut turn, step] =
+        [first as f64, 1.0].map(|n| Complex::cis(std::f64::consts::TAU * n * share));
+    for bin in bins {
+        *bin *= Complex::new(turn.re as f32, turn.im as f32);
+        turn *= step;
+    }
+}
 
 /// Lengthens `line` so that `size` frames from `at` on exist.
 fn grow(line: &mut Timeline, at: u64, size: usize) {
@@ -474,27 +448,6 @@ mod tests {
     }
 
     #[test]
-    fn the_mark_is_raised_where_the_programme_is_sparse_and_lowered_where_it_is_dense() {
-        let mut stage = stage();
-        let mut raised = |weight| {
-            stage.mean_weight = weight;
-            stage.raised()
-        };
-        assert!((raised(0.1) - VARYING.most).abs() < 1e-6);
-        assert!((raised(0.2) - 1.5f32.sqrt()).abs() < 1e-6);
-        assert!((raised(0.48) - (0.3f32 / 0.48).sqrt()).abs() < 1e-6);
-        assert_eq!(raised(0.9), MOST_LOWERED);
-        (0..200).for_each(|_| stage.steadiness.take(0.1));
-        let mut raised = |weight| {
-            stage.mean_weight = weight;
-            stage.raised()
-        };
-        assert!((raised(0.1) - STEADY.most).abs() < 1e-6);
-        assert!((raised(0.42) - 1.0).abs() < 1e-6);
-        assert_eq!(raised(0.9), MOST_LOWERED);
-    }
-
-    #[test]
     fn the_carrier_is_whole_from_the_start() {
         let (mut stage, programme) = (stage(), soft_noise(6, 1));
         // Frames begin up to 128 ms before the programme, by its place in the row clock.
@@ -506,14 +459,14 @@ mod tests {
                 let new = stage.end() as usize - carrier.len();
                 carrier.extend_from_slice(stage.range(carrier.len() as u64, new));
                 if carrier.len() < 2_400 {
-                    early = stage.mean_power;
+                    early = stage.density.mean_power();
                 }
             }
             let power = |part: &[f32]| part.iter().map(|c| c * c).sum::<f32>() / part.len() as f32;
             let [begins, goes_on] = [power(&carrier[..768]), power(&carrier[24_000..72_000])];
             assert!(begins > 0.5 * goes_on, "{start}: {begins} {goes_on}");
             // Frames that reach before the programme have no say in how loud it is.
-            let ratio = early / stage.mean_power;
+            let ratio = early / stage.density.mean_power();
             assert!((0.9..1.1).contains(&ratio), "{start}: {ratio}");
         }
     }

@@ -15,6 +15,7 @@ mod carrier;
 mod correlation;
 mod cut;
 mod decimation;
+mod density;
 pub mod detectability;
 mod detection;
 pub mod detector;
@@ -48,6 +49,20 @@ mod sounding;
 mod spectrum;
 mod speeds;
 mod stretch;
+// For measurements, `make unmarked` and `make payload-null`.
+#[doc(hidden)]
+pub mod survey;
+mod sweep;
+#[cfg(test)]
+mod testing;
+mod thresholds;
+mod timing;
+mod tracker;
+mod weighting;
+mod weighting_network;
+mod windows;
+mod workspace;
+
 // For measurements of single stages, `make bench`.
 #[doc(hidden)]
 pub mod stages {
@@ -63,19 +78,6 @@ pub mod stages {
     pub use super::speeds::{speed_maps, write_chips};
     pub use super::weighting::Weighting;
 }
-// For measurements, `make unmarked` and `make payload-null`.
-#[doc(hidden)]
-pub mod survey;
-mod sweep;
-#[cfg(test)]
-mod testing;
-mod thresholds;
-mod timing;
-mod tracker;
-mod weighting;
-mod weighting_network;
-mod windows;
-mod workspace;
 
 pub use detectability::{Detectability, DetectabilityReport};
 pub use detector::{Detection, DetectionState, Detector, DetectorConfig, DetectorStats};
