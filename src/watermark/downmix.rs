@@ -12,6 +12,8 @@ use pulp::{Arch, Simd, WithSimd};
 const BLOCK: f64 = 0.02;
 /// Share of the old in the running energies, a block: forgets within about half a second.
 const MEMORY: f32 = 0.96;
+/// Energy below which there is nothing.
+const NOTHING: f32 = 1e-30;
 /// The channels cancel below this ratio of the energy of the sum to the sum of the energies (1 for
 /// independent channels, 0 for L = -R) and no longer cancel above the second.
 const CANCELS: [f32; 2] = [0.05, 0.2];
@@ -68,9 +70,10 @@ impl Downmix {
         (self.loudest, self.filled, self.turned) = (0, 0, false);
     }
 
-    /// +1 or -1 for each channel: what it is multiplied by before the mean is taken.
-    pub fn polarity(&self) -> &[f32] {
-        &self.polarity
+    /// The channels, up to 64, that are multiplied by -1 before the mean is taken, as a bit mask, bit 0 the first one.
+    pub fn turned(&self) -> u64 {
+        let turned = self.polarity.iter().enumerate().filter(|(_, p)| **p < 0.0);
+        turned.fold(0, |mask, (c, _)| mask | 1 << c)
     }
 
     /// Mixes interleaved `frames` into `mix`, one sample a frame.
@@ -108,6 +111,12 @@ impl Downmix {
             total += self.energy[c];
         }
         self.sum_energy = MEMORY * self.sum_energy + take_sum(&mut self.block_sum);
+        if total < NOTHING {
+            // What fades in long silence would become denormal numbers, which are slow.
+            self.energy.fill(0.0);
+            self.product.fill(0.0);
+            (self.sum_energy, total) = (0.0, 0.0);
+        }
         let cancels = self.sum_energy < CANCELS[self.turned as usize] * total;
         if cancels && !self.turned {
             let loudest =
@@ -267,6 +276,25 @@ mod tests {
     fn mean_of_ordinary_channels() {
         let mix = mixed(|x| [x, 0.5 * x]);
         assert!((rms(&mix) - 0.75 * 0.5f32.sqrt()).abs() < 1e-3);
+    }
+
+    #[test]
+    fn channels_that_no_longer_cancel_are_turned_back() {
+        let mut downmix = Downmix::new(16_000, 2);
+        let mut noise = crate::watermark::testing::noise(1);
+        let mut hear = |sign: f32| {
+            let frames: Vec<f32> = (0..64_000)
+                .flat_map(|_| {
+                    let sample = noise();
+                    [sample, sign * sample]
+                })
+                .collect();
+            downmix.mix(&frames, &mut [0.0; 64_000]);
+            downmix.turned()
+        };
+        assert_eq!(hear(1.0), 0);
+        assert_eq!(hear(-1.0).count_ones(), 1);
+        assert_eq!(hear(1.0), 0);
     }
 
     #[test]

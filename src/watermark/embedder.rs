@@ -74,8 +74,15 @@ pub struct Embedder {
     pulled: u64,
     strength: f32,
     enabled: bool,
-    /// Gain at the middle of each shaping frame that is still to come, oldest first.
-    gains: VecDeque<f32>,
+    /// What is to be done in each shaping frame that is still to come, oldest first.
+    shapings: VecDeque<Shaping>,
+}
+
+/// What was so in the programme at the middle of a shaping frame, some 0.3 s before that is made.
+struct Shaping {
+    gain: f32,
+    /// Channels whose polarity the mix turned, as a bit mask.
+    turned: u64,
 }
 
 /// What each channel has for itself.
@@ -137,7 +144,7 @@ impl Embedder {
             pulled: 0,
             strength: 1.0,
             enabled: true,
-            gains: VecDeque::with_capacity(latency / hop + 4),
+            shapings: VecDeque::with_capacity(latency / hop + 4),
         })
     }
 
@@ -179,7 +186,7 @@ impl Embedder {
             lane.mark.reset();
             lane.masking.reset();
         }
-        self.gains.clear();
+        self.shapings.clear();
         (self.next_frame, self.pushed, self.pulled) = (0, 0, 0);
     }
 
@@ -199,6 +206,9 @@ impl Embedder {
 
     fn push(&mut self, input: &[f32]) {
         let frames = input.len() / self.channels;
+        if frames == 0 {
+            return;
+        }
         for (c, lane) in self
             .lanes
             .iter_mut()
@@ -213,12 +223,13 @@ impl Embedder {
         let mix = &mut self.mix[..frames];
         self.downmix.mix(input, mix);
         self.carrier.push(mix);
-        // The middle of shaping frame i is at frame (i + 1) * hop: what holds there is its gain.
+        // The middle of shaping frame i is at frame (i + 1) * hop: what holds there counts.
         let hop = self.hop as u64;
         let middles = (self.pushed + frames as u64 - 1) / hop - self.pushed.saturating_sub(1) / hop;
         let gain = if self.enabled { self.strength } else { 0.0 };
-        self.gains
-            .extend(std::iter::repeat_n(gain, middles as usize));
+        let turned = self.downmix.turned();
+        let shapings = (0..middles).map(|_| Shaping { gain, turned });
+        self.shapings.extend(shapings);
         self.pushed += frames as u64;
     }
 
@@ -228,7 +239,7 @@ impl Embedder {
         if self.pushed.min(self.carrier.end()) < at + size as u64 {
             return false;
         }
-        let Some(gain) = self.gains.pop_front() else {
+        let Some(Shaping { gain, turned }) = self.shapings.pop_front() else {
             return false;
         };
         self.next_frame += 1;
@@ -240,12 +251,8 @@ impl Embedder {
             let spectrum = self.forward.transform(self.carrier.range(at, size));
             self.carrier_bins.copy_from_slice(&spectrum[bins.clone()]);
         }
-        for (lane, polarity) in self
-            .lanes
-            .iter_mut()
-            .zip(self.downmix.polarity())
-            .filter(|(lane, _)| lane.marked)
-        {
+        let lanes = self.lanes.iter_mut().enumerate();
+        for (c, lane) in lanes.filter(|(_, lane)| lane.marked) {
             let programme = lane.programme.range(at, size);
             // Digital silence stays digital silence, although the carrier may hold what comes later.
             let silent = programme.iter().all(|&sample| sample == 0.0);
@@ -256,6 +263,7 @@ impl Embedder {
             if gain == 0.0 || silent {
                 continue;
             }
+            let polarity = if turned >> c & 1 == 1 { -1.0 } else { 1.0 };
             let gain = gain * polarity * self.unit;
             self.inverse.add_to(lane.mark.range_mut(at, size), |out| {
                 let carrier = self.carrier_bins.iter().zip(&self.amplitudes);
@@ -280,5 +288,47 @@ impl Embedder {
             }
         }
         self.pulled += (mark.len() / self.channels) as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watermark::testing::{RATE, soft_noise};
+
+    /// The mark of a channel has the polarity that the channel has in the mix there, though the mix goes ahead of it.
+    #[test]
+    fn the_mark_has_the_polarity_of_its_own_moment() {
+        let config = EmbedderConfig {
+            sample_rate: RATE as u32,
+            channels: 2,
+            unmarked_channels: 0,
+            carrier: Carrier::Programme,
+            lookahead: true,
+            row_clock: RowClock::Stream,
+        };
+        let mut embedder = Embedder::new(&config, &Key::from_bytes([4; 32])).unwrap();
+        let same_from = 6 * RATE;
+        let frames = soft_noise(8, 1).into_iter().enumerate();
+        let programme: Vec<f32> = frames
+            .flat_map(|(i, x)| [x, if i < same_from { -x } else { x }])
+            .collect();
+        let mut mark = vec![0.0; programme.len()];
+        embedder.process(&programme, &mut mark);
+        let mark = &mark[embedder.latency() * 2..];
+        let opposite = |seconds: std::ops::Range<f64>| {
+            let [from, to] = [seconds.start, seconds.end].map(|s| (s * RATE as f64) as usize);
+            let frames = mark[2 * from..2 * to].as_chunks::<2>().0;
+            let [product, power] = frames.iter().fold([0.0; 2], |[product, power], [l, r]| {
+                [product + l * r, power + l * l]
+            });
+            assert!(power > 0.0);
+            product < -0.9 * power
+        };
+        for tenth in 20..59 {
+            let at = f64::from(tenth) * 0.1;
+            assert!(opposite(at..at + 0.1), "{at} s");
+        }
+        assert!(!opposite(6.5..7.5));
     }
 }
