@@ -393,6 +393,8 @@ impl Correlator {
                 true => STRETCHED,
                 false => self.stretched.saturating_sub(1),
             };
+        } else {
+            self.lags.pass();
         }
         slot(Slot {
             middle: middle * self.decimator.factor() as f64,

@@ -42,6 +42,9 @@ const LOW: f32 = 4.0;
 /// Turned slots with the same lag from which on it is one of the speed, 0.4 s, and over which its mean is taken.
 const STEADY: u32 = 10;
 const MOST_STEADY: u32 = 50;
+/// Slots without one that was turned after which nothing is known of the speed any more, 2 s: a slot now and then is
+/// turned by chance.
+const FORGOTTEN: u32 = 50;
 /// Power below which there is nothing.
 const SILENCE: f32 = 1e-24;
 
@@ -63,6 +66,8 @@ pub struct LagFinder {
     searched: f64,
     /// Mean lag of the latest turned slots that have the same, beyond the usual one, and their number.
     steady: (f64, u32),
+    /// Slots since one was turned.
+    since: u32,
 }
 
 impl LagFinder {
@@ -86,22 +91,34 @@ impl LagFinder {
             usual,
             searched: deviation * DELAY + NEAR,
             steady: (0.0, 0),
+            since: 0,
         }
     }
 
     /// Turns the sums of a slot to the usual lag if they clearly have another, that is not searched. Returns whether.
     pub fn straighten(&mut self, sums: &mut [Complex<f32>]) -> bool {
         let found = self.find(sums);
-        if let Some(beyond) = found {
-            self.turn(sums, beyond);
-            self.follow(beyond);
+        match found {
+            Some(beyond) => {
+                self.turn(sums, beyond);
+                self.follow(beyond);
+            }
+            None => self.pass(),
         }
         found.is_some()
     }
 
+    /// Takes note of a slot that is not turned.
+    pub fn pass(&mut self) {
+        self.since += 1;
+        if self.since >= FORGOTTEN {
+            self.reset();
+        }
+    }
+
     /// Forgets all slots.
     pub fn reset(&mut self) {
-        self.steady = (0.0, 0);
+        (self.steady, self.since) = ((0.0, 0), 0);
     }
 
     /// Playing speed of the latest slots: of stretched programme the lag changes with every splice, and the speed
@@ -115,6 +132,7 @@ impl LagFinder {
 
     /// Takes note of the lag of a slot.
     fn follow(&mut self, beyond: f64) {
+        self.since = 0;
         let (mean, slots) = self.steady;
         self.steady = if (beyond - mean).abs() < 1.5 * self.step {
             let slots = (slots + 1).min(MOST_STEADY);
@@ -309,6 +327,43 @@ mod tests {
             assert_eq!(finder.find(&sums), None, "{lag}");
         }
         assert_eq!(finder.find(&vec![Complex::ZERO; bins.len()]), None);
+    }
+
+    #[test]
+    fn a_lag_that_is_over_says_nothing_of_the_speed() {
+        let (mut finder, _, bins, spacing) = finder(16_000);
+        let turn = |bin: usize| -TAU * bin as f64 * spacing * (finder.usual + 0.003);
+        let lagging: Vec<_> = bins
+            .clone()
+            .map(|bin| Complex::cis(turn(bin)))
+            .map(|c| Complex::new(c.re as f32, c.im as f32))
+            .collect();
+        let mut noise = noise(3);
+        for _ in 0..20 {
+            finder.straighten(&mut lagging.clone());
+        }
+        assert!((finder.speed() - DELAY / (DELAY + 0.003)).abs() < 1e-3);
+        for _ in 0..100 {
+            let mut sums: Vec<_> = bins
+                .clone()
+                .map(|_| Complex::new(noise(), noise()))
+                .collect();
+            finder.straighten(&mut sums);
+        }
+        assert_eq!(finder.speed(), 1.0);
+        // Nor do slots that now and then have the same.
+        for slot in 0..2000 {
+            match slot % 100 {
+                0 => drop(finder.straighten(&mut lagging.clone())),
+                _ => finder.pass(),
+            }
+        }
+        assert_eq!(finder.speed(), 1.0);
+        for _ in 0..20 {
+            finder.straighten(&mut lagging.clone());
+        }
+        finder.reset();
+        assert_eq!(finder.speed(), 1.0);
     }
 
     #[test]
