@@ -183,7 +183,7 @@ fn add<S: Simd>(simd: S, sum: &mut [f32; LANES], values: &[f32; LANES], weight: 
     }
 }
 
-/// Logarithm to base 2 of a normal positive number to within 0.005: exponent plus a parabola through the mantissa. The
+/// Logarithm to base 2 of a normal positive number to within 0.01: exponent plus a parabola through the mantissa. The
 /// weights need no more, and unlike the library's it is vectorised.
 #[inline(always)]
 fn log2(x: f32) -> f32 {

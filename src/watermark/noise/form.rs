@@ -119,6 +119,11 @@ impl Form {
         self.maps.len() as i32 / 2
     }
 
+    /// The farthest fine step from the nominal speed.
+    pub fn reach(&self) -> i32 {
+        self.reach
+    }
+
     /// Number of fine speeds.
     pub fn speeds(&self) -> usize {
         2 * self.reach as usize + 1

@@ -15,11 +15,14 @@ use super::form::{Form, Scored};
 use super::lags::LagCorrelator;
 use super::{CYCLE_SLOTS, FINE, SLOT, SLOTS_PER_BLOCK};
 use pulp::Arch;
+use std::ops::RangeInclusive;
 
 /// Lags of the first stage.
 const SHORT_LAGS: usize = 2;
-/// What stays of the first stage's sums when the next block comes.
+/// What stays of the first stage's sums when the next block comes, and a sum below which nothing does: what fades in
+/// long silence would become denormal numbers, which are slow.
 const STAYS: f32 = 0.9;
+const NOTHING: f32 = 1e-30;
 /// Rows that are scored with all pairs, and the score of the first stage that they need: a mark that
 /// reaches the threshold with all pairs has half as much with the shortest ones.
 const SCORED: usize = 6;
@@ -55,7 +58,8 @@ pub struct NoiseSearch {
     /// Nominal speed, all others.
     thresholds: [f64; 2],
     hypotheses: [f64; 2],
-    share: f64,
+    /// Shares of the permitted false alarms.
+    shares: [f64; 2],
     chips: Vec<f32>,
     rounded: Vec<RoundedRow>,
     processor: Processor,
@@ -73,23 +77,22 @@ impl NoiseSearch {
     /// A search for the places and speeds of `form` with at most `alarms` false alarms an hour.
     pub fn new(form: &Form, alarms: f64) -> Self {
         let speeds = 2 * form.steps() as usize + 1;
-        let fine = form.speeds() as f64;
         // A block may end with each slot; nothing but the latest blocks is tested then.
         let tests_an_hour = 3600.0 / SLOT * ROWS as f64;
-        let nominal = fine.min(FINE as f64);
-        let hypotheses = [tests_an_hour * nominal, tests_an_hour * (fine - nominal)];
+        let hypotheses = tests(form).map(|tests| tests_an_hour * tests as f64);
         let share = if speeds == 1 { 1.0 } else { NOMINAL_SHARE };
+        let shares = [share, (1.0 - share).max(1e-9)];
         let threshold = |n: f64, alarms: f64| (2.0 * (n / alarms).ln()).max(1.0).sqrt();
         let mut search = NoiseSearch {
             arch: Arch::new(),
             speeds,
             matrices: (0..SHORT_LAGS).map(|_| SignMatrix::new(ROWS)).collect(),
             thresholds: [
-                threshold(hypotheses[0], alarms * share),
-                threshold(hypotheses[1].max(1.0), alarms * (1.0 - share).max(1e-9)),
+                threshold(hypotheses[0], alarms * shares[0]),
+                threshold(hypotheses[1].max(1.0), alarms * shares[1]),
             ],
             hypotheses,
-            share,
+            shares,
             chips: vec![0.0; speeds * CHIPS],
             rounded: vec![RoundedRow::SILENCE; speeds],
             processor: Processor::best(),
@@ -134,9 +137,9 @@ impl NoiseSearch {
     /// Expected false alarms in an hour, as a decimal logarithm, if only scores as good as this one counted.
     pub fn log10_alarms(&self, score: f64, nominal: bool) -> f64 {
         let u = self.threshold(nominal);
-        let hypotheses = self.hypotheses[!nominal as usize].max(1.0);
-        let log_tail = 0.5 * u * u - u * score;
-        ((log_tail + (hypotheses / self.share).ln()) / std::f64::consts::LN_10).min(0.0)
+        let (kind, log_tail) = (!nominal as usize, 0.5 * u * u - u * score);
+        let hypotheses = self.hypotheses[kind].max(1.0);
+        ((log_tail + (hypotheses / self.shares[kind]).ln()) / std::f64::consts::LN_10).min(0.0)
     }
 
     /// Takes the block that ends with slot `slot`; returns the best place above the threshold.
@@ -149,8 +152,7 @@ impl NoiseSearch {
         let mut best: Option<(f64, Candidate)> = None;
         for likely in self.likely(slot).into_iter().filter(|l| l.z > GATE) {
             let row = (block as usize + likely.offset) % ROWS;
-            let centre = (likely.speed as i32 - form.steps()) * FINE;
-            let scored = form.score(audio, slot, row, centre - FINE..=centre + FINE);
+            let scored = form.score(audio, slot, row, around(form, likely.speed));
             let threshold = self.threshold(form.is_nominal(scored.speed));
             let score = scored.score(threshold);
             self.highest = self.highest.max(score);
@@ -173,10 +175,10 @@ impl NoiseSearch {
         let alignment = (slot % SLOTS_PER_BLOCK as i64) as usize * self.speeds;
         let shift = (slot / SLOTS_PER_BLOCK as i64) as usize % ROWS;
         for variance in &mut self.variances[alignment..][..self.speeds] {
-            *variance *= STAYS * STAYS;
+            *variance = faded(*variance, STAYS * STAYS);
         }
         for sum in &mut self.sums[alignment * ROWS..][..self.speeds * ROWS] {
-            *sum *= STAYS;
+            *sum = faded(*sum, STAYS);
         }
         for lag in 1..=SHORT_LAGS {
             for (v, chips) in self.chips.chunks_exact_mut(CHIPS).enumerate() {
@@ -234,6 +236,33 @@ impl NoiseSearch {
         // Neighbours in speed share the work of the second stage.
         likely.sort_unstable_by_key(|l| l.speed);
         likely
+    }
+}
+
+/// Fine steps that are tried around a coarse speed. They reach to the coarse speeds on either side, since the first stage
+/// may take one of those for the best.
+fn around(form: &Form, speed: usize) -> RangeInclusive<i32> {
+    let centre = (speed as i32 - form.steps()) * FINE;
+    centre - FINE..=centre + FINE
+}
+
+/// Fine steps that are tried around all coarse speeds together, nominal and others. A step that is tried from two
+/// coarse speeds is compared with other edges of chips and counts twice.
+fn tests(form: &Form) -> [usize; 2] {
+    let mut tests = [0; 2];
+    for step in (0..2 * form.steps() as usize + 1).flat_map(|speed| around(form, speed)) {
+        if step.abs() <= form.reach() {
+            tests[!form.is_nominal(step) as usize] += 1;
+        }
+    }
+    tests
+}
+
+fn faded(sum: f32, stays: f32) -> f32 {
+    if sum.abs() < NOTHING {
+        0.0
+    } else {
+        stays * sum
     }
 }
 
