@@ -39,7 +39,8 @@ impl<'a> LatestRows<'a> {
         }
     }
 
-    /// Scores of hypothesis `o`: of windows that need more rows than there are, 0.
+    /// Scores of hypothesis `o`. Rows that are missing add nothing, and windows that fade have 0 unless all
+    /// [`ROWS_BESIDE`] rows are asked for.
     pub fn scores(&self, signs: &SignMatrix, o: usize, pilots: Pilots) -> [f32; WINDOWS] {
         let (sums, energies) = (self.sums(signs, o, pilots), self.energies(pilots));
         let mut scores = [0.0; WINDOWS];

@@ -109,8 +109,8 @@ impl Decimator {
 }
 
 /// Impulse response of a low pass that lets pass what is below `highest` and nothing that would be folded onto that at
-/// the rate `low_rate`. The window is that of Blackman, whose side lobes are 74 dB down and whose main lobe is 5.5 bins
-/// wide (Oppenheim and Schafer, "Discrete-Time Signal Processing").
+/// the rate `low_rate`. A low pass with the window of Blackman lets through 74 dB less where it stops, and is 5.5 bins of
+/// its length wide from pass to stop (Oppenheim and Schafer, "Discrete-Time Signal Processing", table 7.2).
 fn low_pass(rate: f64, low_rate: f64, highest: f64) -> Vec<f32> {
     let width = (low_rate - 2.0 * highest).max(0.003 * rate);
     let half = (0.5 * 5.5 * rate / width).ceil() as i32;

@@ -7,8 +7,9 @@
 //!
 //! Only sums that fade are kept for each of them. They are read and written with every row, so what counts is how many
 //! of them the processor takes at once, and what it does with each: they are whole numbers of 16 bits, and what fades
-//! is the unit. Such a number is the score in units of a 300th to a 768th: programme that grows louder makes the sums
-//! grow, not the scores. While it goes on the unit becomes smaller, until all numbers are halved and the unit doubles.
+//! is the unit (block floating point). A value is a sum over the root of the energy so far, with 300 to 768 units for a
+//! score of 1, so it does not grow with the level of the programme. Each new row makes the unit smaller, until all values
+//! are halved and the unit doubles.
 //!
 //! All numbers are rounded down, so a score is never above what it would be in exact numbers, and [`super::bound`]
 //! holds for it.
@@ -31,7 +32,7 @@ const MOST_HALVINGS: u32 = i16::BITS - 1;
 const ONE: f32 = 65_536.0;
 
 /// For each hypothesis its value of a row, `row` by the local clock, from the values row by row of the key.
-pub fn turn(products: &[i16], row: i64, hypotheses: &mut [i16]) {
+pub fn rotate(products: &[i16], row: i64, hypotheses: &mut [i16]) {
     let shift = row.rem_euclid(products.len() as i64) as usize;
     let (wrapped, straight) = products.split_at(shift);
     let (begin, end) = hypotheses.split_at_mut(straight.len());
@@ -440,8 +441,8 @@ mod tests {
 
     #[test]
     fn a_row_is_turned_to_its_hypotheses() {
-        let mut turned = [0; 4];
-        turn(&[10, 11, 12, 13], 6, &mut turned);
-        assert_eq!(turned, [12, 13, 10, 11]);
+        let mut rotated = [0; 4];
+        rotate(&[10, 11, 12, 13], 6, &mut rotated);
+        assert_eq!(rotated, [12, 13, 10, 11]);
     }
 }

@@ -4,8 +4,7 @@
 //! Frames come every 64 ms and rows every 200 ms, and a frame has the signs of the row that its middle is in. So signs
 //! change up to 28 ms before or after the edge of a row: eight distances, 8 ms apart, that come in turn. Which of them
 //! it is follows from the number of the row, because frames lie at the same places of the row clock whenever the
-//! programme begins. The detector makes use of that; behind eight rows it would not matter, for the distances add up to
-//! nothing.
+//! programme begins. The detector makes use of that; on the average of eight rows the distances are 0.
 
 use super::format::{DELAY, ROW_NANOSECONDS};
 

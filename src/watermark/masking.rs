@@ -2,7 +2,7 @@
 //! How loud something may be in each bin before the programme no longer hides it.
 //!
 //! Simultaneous masking in bands of half an ERB (Glasberg and Moore 1990): the energy of each band is
-//! spread to its neighbours, +10 dB per ERB falling towards high and 24 dB towards low frequencies,
+//! spread to its neighbours, with a slope of 10 dB per ERB towards high and 24 dB towards low frequencies,
 //! and lowered by 5.5 dB where the programme is noise to 20 dB where it is a tone (spectral flatness).
 //!
 //! What spreading would hide is used only where the band has as much energy of its own. A model of hearing
@@ -247,7 +247,36 @@ mod tests {
     }
 
     #[test]
-    fn a_tone_masks_its_neighbourhood_and_less_than_noise_of_its_power() {
+    fn a_tone_hides_less_than_noise() {
+        let tonality_of = |signal: &dyn Fn(usize) -> f32| {
+            let mut masking = Masking::new(SIZE, 48_000, 7..139);
+            let frame: Vec<f32> = (0..SIZE).map(signal).collect();
+            masking.sum_bands(Forward::new(SIZE).transform(&frame));
+            masking.tonality(masking.band_of_bin[43] as usize)
+        };
+        let tone = tonality_of(&|i| (std::f32::consts::TAU * 43.0 * i as f32 / SIZE as f32).sin());
+        let noise = tonality_of(&|i| (i * 7919 % 1009) as f32 / 504.5 - 1.0);
+        assert!(tone > 0.5 && noise < 0.2, "{tone} {noise}");
+    }
+
+    #[test]
+    fn masking_reaches_farther_up_than_down() {
+        let (bands, masker) = (60, 30);
+        let spread = spreading(bands);
+        let decibels = |maskee: usize| {
+            let [there, here] = [maskee, masker].map(|to| spread[to * bands + masker]);
+            10.0 * (there / here).log10()
+        };
+        let erb = (1.0 / BAND) as usize;
+        let (above, below) = (decibels(masker + erb), decibels(masker - erb));
+        assert!(
+            (above + 10.0).abs() < 0.1 && (below + 24.0).abs() < 0.1,
+            "{above} {below}"
+        );
+    }
+
+    #[test]
+    fn a_tone_masks_its_neighbourhood() {
         let tone = amplitudes_of(|i| (std::f32::consts::TAU * 43.0 * i as f32 / SIZE as f32).sin());
         let loudest = (0..tone.len())
             .max_by(|&a, &b| tone[a].total_cmp(&tone[b]))

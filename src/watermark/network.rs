@@ -206,6 +206,87 @@ fn exp2(x: f32) -> f32 {
 mod tests {
     use super::*;
 
+    /// One weight as the training script has it, number by number and with exact logarithms.
+    fn weight_of(features: [f64; FEATURES]) -> f64 {
+        let sum = |weights: &[f32], values: &[f64]| -> f64 {
+            let products = weights.iter().zip(values).map(|(w, v)| *w as f64 * v);
+            products.sum()
+        };
+        let units = HIDDEN_WEIGHTS.iter().zip(HIDDEN_BIAS);
+        let hidden: Vec<f64> = units
+            .map(|(weights, bias)| (sum(weights, &features) + bias as f64).max(0.0))
+            .collect();
+        let logarithm = sum(&OUTPUT_DIRECT, &features) + sum(&OUTPUT_WEIGHTS, &hidden);
+        logarithm.clamp(-WEIGHT as f64, WEIGHT as f64).exp()
+    }
+
+    #[test]
+    fn weights_are_those_of_the_training_script() {
+        let bins = 50;
+        let mut noise = crate::watermark::testing::noise(5);
+        // Powers within 30 dB of each other.
+        let mut powers = || {
+            (0..bins)
+                .map(|_| (5.0 * noise()).exp2())
+                .collect::<Vec<f32>>()
+        };
+        let mut cells = Cells::new(bins);
+        let Cells {
+            power,
+            cell,
+            near,
+            band,
+            before,
+            long,
+            lowest,
+            ..
+        } = &mut cells;
+        for of_cells in [power, cell, near, band, before, long, lowest] {
+            *of_cells = powers();
+        }
+        let short = powers();
+        let position: Vec<f32> = (0..bins).map(|bin| bin as f32 / bins as f32).collect();
+        let levels = Levels {
+            now: 1.3,
+            always: -0.7,
+            above_telephone: -2.4,
+        };
+        pulp::Arch::new().dispatch(Network {
+            cells: &mut cells,
+            short: &short,
+            position: &position,
+            levels,
+        });
+        for bin in 0..bins {
+            let level = |powers: &[f32]| f64::from(powers[bin]).log2();
+            let [power, cell, near, band] =
+                [&cells.power, &cells.cell, &cells.near, &cells.band].map(|p| level(p));
+            let [before, long, lowest] =
+                [&cells.before, &cells.long, &cells.lowest].map(|p| level(p));
+            let [now, always] = [levels.now, levels.always].map(f64::from);
+            let expected = weight_of([
+                power - cell,
+                cell - near,
+                near - band,
+                band - now,
+                now - always,
+                cell - lowest,
+                cell - long,
+                long - always,
+                cell - before,
+                f64::from(position[bin]),
+                power - level(&short),
+                lowest - always,
+                f64::from(levels.above_telephone),
+            ]);
+            let got = f64::from(cells.weight[bin]);
+            assert!(
+                (got / expected).ln().abs() < 0.05,
+                "bin {bin}: {got} for {expected}"
+            );
+        }
+    }
+
     #[test]
     fn logarithm_and_exponential_are_near_enough() {
         for i in -400..400 {

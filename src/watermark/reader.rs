@@ -36,7 +36,7 @@ const BETTER_BY: f32 = 1.0;
 
 /// By so much the score of the even chips must be above that of the odd ones before these are tried to be read although
 /// they seem to be pilots. If they are, the two differ by that in one row of 400.
-const LAGS_BY: f32 = 4.0;
+const DISAGREE_BY: f32 = 4.0;
 
 /// A row of the mark, as far as its payload goes.
 #[derive(Clone)]
@@ -228,7 +228,7 @@ impl Reader {
 
     /// Tries to read the payload. Returns whether there is another one than before.
     fn read(&mut self) -> bool {
-        if self.pilots == Pilots::All && !self.lags() {
+        if self.pilots == Pilots::All && !self.odd_chips_disagree() {
             return false;
         }
         // Where the latest rows as a whole still say what is known, the very latest may say something else already.
@@ -251,8 +251,8 @@ impl Reader {
 
     /// Whether the odd chips agree with their signs clearly less than the even ones do. A message most of whose bits are
     /// +1 looks like pilots otherwise: of the messages that say 00000000, 3 of 100 were never read because of that.
-    fn lags(&self) -> bool {
-        self.recent.of_even() > self.recent.of_odd() + LAGS_BY
+    fn odd_chips_disagree(&self) -> bool {
+        self.recent.of_even() > self.recent.of_odd() + DISAGREE_BY
     }
 
     /// Whether the latest rows say what was read: many rows may hold mostly what was said before. Looks back as far as

@@ -17,7 +17,7 @@
 use super::alignment::Alignment;
 use super::candidate::{Best, Candidate, LocalClock, Pilots};
 use super::correlation::{SLOT, SLOTS_PER_ROW};
-use super::evidence::{Evidence, NewRow, turn};
+use super::evidence::{Evidence, NewRow, rotate};
 use super::format::ROW;
 use super::rounded::RoundedRow;
 use super::row_history::RowHistory;
@@ -26,7 +26,7 @@ use super::speeds::{SpeedMap, is_kept, kept, kept_count, lane};
 use super::thresholds::Thresholds;
 use super::windows::{self, CUT, FADING, LATEST, ROWS_BESIDE, WINDOWS};
 use super::workspace::Workspace;
-use beside::{Tested, Turn};
+use beside::{Occasion, Tested};
 use pulp::Arch;
 
 mod beside;
@@ -194,15 +194,15 @@ impl Search {
     ) {
         let chips = &history.latest()[i / SLOTS_PER_ROW];
         for pilots in Pilots::BOTH {
-            self.turn(i, pilots, row, work);
+            self.rotate(i, pilots, row, work);
             let at = self.at(i, pilots);
-            let new = new_row(&work.turned, chips, pilots);
+            let new = new_row(&work.rotated, chips, pilots);
             self.evidence[at].add(self.arch, new);
             if self.slots >= FEWEST_SLOTS {
                 let tested = Tested {
                     at: i,
                     pilots,
-                    turn: Turn::Row,
+                    occasion: Occasion::Row,
                     slots: 0,
                 };
                 let evidence = &self.evidence[at];
@@ -221,14 +221,14 @@ impl Search {
     }
 
     /// Turns the latest products at speed and alignment `i`, whose row is `row`.
-    fn turn(&self, i: usize, pilots: Pilots, row: i64, work: &mut Workspace) {
+    fn rotate(&self, i: usize, pilots: Pilots, row: i64, work: &mut Workspace) {
         let products = match pilots {
             Pilots::All => &work.products.all,
             Pilots::Even => &work.products.pilots,
         };
         let rows = self.rows.len();
         let first = lane(i / SLOTS_PER_ROW, self.speeds) * rows;
-        turn(&products[first..][..rows], row, &mut work.turned);
+        rotate(&products[first..][..rows], row, &mut work.rotated);
     }
 
     /// Takes the best hypothesis of a place, of which this is the evidence, and of the same place at the speeds beside
@@ -244,18 +244,18 @@ impl Search {
     ) -> f64 {
         let Tested { at, pilots, .. } = tested;
         let speed = at / SLOTS_PER_ROW;
-        let due = tested.turn.due(&self.alignments[at]);
+        let due = tested.occasion.due(&self.alignments[at]);
         let fading = evidence.highest().into_iter().zip(&due[CUT..]);
         let fading = fading.take(FADING).filter(|(_, due)| **due);
         let mut highest = fading.map(|(score, _)| score as f64).fold(0.0, f64::max);
-        let least = (tested.turn.screen() * self.thresholds.of(speed, pilots, LATEST)) as f32;
+        let least = (tested.occasion.screen() * self.thresholds.of(speed, pilots, LATEST)) as f32;
         let mut places = None;
         evidence.passing(self.arch, least, |o| {
             let places =
                 places.get_or_insert_with(|| self.places_beside(&tested, history, under_way));
             for place in places.iter().flatten() {
                 #[cfg(test)]
-                tests::note(tested.turn, place, self.alignments[place.at].row());
+                tests::note(tested.occasion, place, self.alignments[place.at].row());
                 let o = self.rows.shifted(o, place.less);
                 let mut scores = place.rows.scores(&self.rows.matrix, o, pilots);
                 if place.at == at {
@@ -275,7 +275,7 @@ impl Search {
         work: &mut Workspace,
     ) -> Option<Candidate> {
         let mut best = Best::default();
-        self.compare_all(Turn::Again, history, work, &mut best);
+        self.compare_all(Occasion::Again, history, work, &mut best);
         self.place(best, history, work)
     }
 
@@ -291,7 +291,7 @@ impl Search {
         if self.slots < FEWEST_SLOTS_AT_END {
             return best;
         }
-        let highest = self.compare_all(Turn::End, history, work, &mut best);
+        let highest = self.compare_all(Occasion::End, history, work, &mut best);
         self.highest = self.highest.max(highest);
         best
     }
@@ -300,12 +300,12 @@ impl Search {
     /// only if it is to be looked at again.
     fn compare_all(
         &mut self,
-        turn: Turn,
+        occasion: Occasion,
         history: &mut RowHistory,
         work: &mut Workspace,
         best: &mut Best,
     ) -> f64 {
-        let again = turn == Turn::Again;
+        let again = occasion == Occasion::Again;
         let mut highest = 0.0f64;
         // Rows under way with the same number of slots share a product.
         for slots in 0..=SLOTS_PER_ROW {
@@ -330,7 +330,7 @@ impl Search {
                     let tested = Tested {
                         at: i,
                         pilots,
-                        turn,
+                        occasion,
                         slots,
                     };
                     highest = highest.max(self.test_under_way(tested, history, work, best));
@@ -368,10 +368,10 @@ impl Search {
             let tested = Tested { slots: 0, ..tested };
             return self.test(evidence, tested, history, &work.under_way, best);
         };
-        self.turn(i, pilots, row, work);
+        self.rotate(i, pilots, row, work);
         let chips = &work.under_way[i / SLOTS_PER_ROW];
         work.trial.copy_from(evidence);
-        let new = new_row(&work.turned, chips, pilots);
+        let new = new_row(&work.rotated, chips, pilots);
         work.trial.add(self.arch, new);
         self.test(&work.trial, tested, history, &work.under_way, best)
     }
@@ -419,7 +419,7 @@ impl Search {
         work: &mut Workspace,
     ) -> Option<Candidate> {
         let tested = best.candidate?.log10_alarms;
-        self.compare_all(Turn::Again, history, work, &mut best);
+        self.compare_all(Occasion::Again, history, work, &mut best);
         Some(Candidate {
             log10_alarms: tested,
             ..best.candidate?
@@ -427,9 +427,9 @@ impl Search {
     }
 }
 
-fn new_row<'a>(turned: &'a [i16], chips: &RoundedRow, pilots: Pilots) -> NewRow<'a> {
+fn new_row<'a>(rotated: &'a [i16], chips: &RoundedRow, pilots: Pilots) -> NewRow<'a> {
     NewRow {
-        products: turned,
+        products: rotated,
         step: chips.step,
         energy: chips.energy(pilots),
     }

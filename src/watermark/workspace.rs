@@ -13,7 +13,7 @@ pub struct Workspace {
     /// Of the latest row, or of a row under way, at each speed that is kept with each row of the key.
     pub products: Products,
     /// Products at one speed, hypothesis by hypothesis.
-    pub turned: Vec<i16>,
+    pub rotated: Vec<i16>,
     /// The evidence of one place with its row under way.
     pub trial: Evidence,
     /// The chips of rows under way.
@@ -28,7 +28,7 @@ impl Workspace {
         Workspace {
             processor: Processor::best(),
             products: Products::new(kept_count(speeds), rows),
-            turned: vec![0; rows],
+            rotated: vec![0; rows],
             trial: Evidence::new(rows),
             under_way: vec![RoundedRow::SILENCE; speeds],
             tables: Tables::new(kept_count(speeds)),

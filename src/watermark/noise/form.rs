@@ -159,7 +159,7 @@ impl Form {
             *ramp = first.powu(lag as u32);
         }
         let (re, im) = audio.block(slot, lag);
-        turn(self.arch, re, im, &self.ramp, &mut self.product);
+        apply_ramp(self.arch, re, im, &self.ramp, &mut self.product);
         for (chip, edge) in chips.iter_mut().zip(map.edges().windows(2)) {
             let bins = &self.product[edge[0] as usize..edge[1] as usize];
             *chip = bins.iter().map(|c| c.re).sum();
@@ -220,7 +220,7 @@ impl Form {
             }
             for j in 0..BLOCKS - lag {
                 let (re, im) = audio.block(slot - (j as u64 * SLOTS_PER_BLOCK) as i64, lag);
-                turn(self.arch, re, im, &self.ramp, &mut self.product);
+                apply_ramp(self.arch, re, im, &self.ramp, &mut self.product);
                 let plane = &mut self.pairs[pair(lag, j)];
                 let chips = plane.re.iter_mut().zip(&mut plane.im);
                 for ((re, im), edge) in chips.zip(map.edges().windows(2)) {
@@ -317,7 +317,13 @@ fn chaos<'a>(
 }
 
 /// `product` = (re, im) times `ramp`.
-fn turn(arch: Arch, re: &[f32], im: &[f32], ramp: &[Complex<f32>], product: &mut [Complex<f32>]) {
+fn apply_ramp(
+    arch: Arch,
+    re: &[f32],
+    im: &[f32],
+    ramp: &[Complex<f32>],
+    product: &mut [Complex<f32>],
+) {
     arch.dispatch(
         #[inline(always)]
         || {

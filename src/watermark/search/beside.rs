@@ -24,7 +24,7 @@ const SCREEN_AT_END: f64 = 0.45;
 
 /// Why a place is looked at.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Turn {
+pub(super) enum Occasion {
     /// Its row has ended.
     Row,
     /// The stream has ended.
@@ -33,21 +33,21 @@ pub(super) enum Turn {
     Again,
 }
 
-impl Turn {
+impl Occasion {
     /// Which windows are tested.
     pub fn due(self, alignment: &Alignment) -> [bool; WINDOWS] {
         match self {
-            Turn::Row => alignment.due(),
-            Turn::End => alignment.due_at_end(),
-            Turn::Again => [true; WINDOWS],
+            Occasion::Row => alignment.due(),
+            Occasion::End => alignment.due_at_end(),
+            Occasion::Again => [true; WINDOWS],
         }
     }
 
     /// Share of the threshold that a fading sum must have.
     pub fn screen(self) -> f64 {
         match self {
-            Turn::Row => SCREEN,
-            Turn::End | Turn::Again => SCREEN_AT_END,
+            Occasion::Row => SCREEN,
+            Occasion::End | Occasion::Again => SCREEN_AT_END,
         }
     }
 }
@@ -68,7 +68,7 @@ pub(super) struct Tested {
     /// Of speed and alignment.
     pub at: usize,
     pub pilots: Pilots,
-    pub turn: Turn,
+    pub occasion: Occasion,
     /// Slots of the row under way, which `Workspace::under_way` holds; 0 without one.
     pub slots: usize,
 }
@@ -100,7 +100,7 @@ impl Search {
             Some(Place {
                 at: j,
                 less: state.row()? - row,
-                due: tested.turn.due(alignment),
+                due: tested.occasion.due(alignment),
                 rows: LatestRows::new(alignment, history, other, latest, count),
             })
         })

@@ -46,9 +46,9 @@ thread_local! {
 }
 
 /// Takes note of a test.
-pub(super) fn note(turn: Turn, place: &Place, row: Option<i64>) {
-    let windows = (0..WINDOWS).filter(|window| turn != Turn::Again && place.due[*window]);
-    let tests = windows.map(|window| (window, place.at, row, turn == Turn::End));
+pub(super) fn note(occasion: Occasion, place: &Place, row: Option<i64>) {
+    let windows = (0..WINDOWS).filter(|window| occasion != Occasion::Again && place.due[*window]);
+    let tests = windows.map(|window| (window, place.at, row, occasion == Occasion::End));
     TESTED.with_borrow_mut(|tested| tested.extend(tests));
 }
 
