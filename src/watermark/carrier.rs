@@ -28,9 +28,9 @@ const HOPS: u64 = 5;
 const PARTNER_FLOOR: f32 = 0.03;
 /// Bins over which the power of a partner is averaged, on either side (31 Hz).
 const POWER_REACH: usize = 4;
-/// Mean power of a bin of the carrier's frames: two copies of unit magnitude, or one of the same power. What is left of
-/// the partners' fine structure makes it less, by 0.5 dB where the programme is noise and by up to 5 dB where it
-/// is tones; the levels in [`super::levels`] were measured with that.
+/// Mean power of a bin of the carrier's frames: two copies of unit magnitude, or one of the same power. Partners are
+/// whitened in part only, which makes it less, by 0.5 dB where the programme is noise and by up to 5 dB where it is
+/// tones; the levels in [`super::levels`] were measured with that.
 const PROGRAMME_POWER: f64 = 2.0;
 const NOISE_POWER: f64 = 1.0;
 /// Neighbouring frames hold nearly the same phases, so their overlap adds up to more than the windows

@@ -9,16 +9,16 @@ const POWER_MEMORY: f64 = 10.0;
 /// The same in frames.
 const MEMORY: f32 = (POWER_MEMORY * FRAMES_A_SECOND) as f32;
 /// A frame that is softer than the mean by this (30 dB), or than noise of -100 dB of full scale, is one of a pause.
-/// Pauses of speech make programme sparse; a pause that lasts longer than this, in seconds, says nothing of what follows
-/// it. Without that, the mark came back up to 9 dB too strong after half a minute of silence.
+/// Pauses of speech make programme sparse; a pause that lasts longer than this, in seconds, says nothing of what
+/// follows it. Without that, the mark came back up to 9 dB too strong after half a minute of silence.
 const PAUSE: f32 = 1e-3;
 const SILENCE: f32 = 1e-10;
 const LONGEST_PAUSE: f64 = 3.0;
 /// The level of the mark follows from the mean weight of the partners: it falls with its root. Speech with pauses and
-/// a dull voice has a mean weight of 0.15, other speech 0.25 to 0.5, music 0.3 to 0.9. What is sparse leaves a
-/// microphone little to correlate, and hides more: at equal strength, PESQ is 0.1 to 0.3 better on the sparse
-/// recordings (measured on 13 recordings of speech). What is dense is found everywhere, and shows the mark more: 4 dB
-/// less bring 0.03 in ViSQOL (measured on five recordings).
+/// a dull voice has a mean weight of 0.15, other speech 0.25 to 0.5, music 0.3 to 0.9. Sparse programme has few cells
+/// above the noise of a room, and masks more, so it is marked louder: at equal strength, PESQ is 0.1 to 0.3 better on
+/// the sparse recordings (measured on 13 recordings of speech). Dense programme has many cells, and shows the mark
+/// more: 4 dB less bring 0.03 in ViSQOL (measured on five recordings).
 ///
 /// In steady programme (see [`super::levels`]) the level falls faster and from a higher weight on: quiet tonal music,
 /// with a mean weight of 0.3 to 0.5, is what a telephone codec leaves least of, and ViSQOL hardly minds a dB more
@@ -166,7 +166,8 @@ mod tests {
         assert_eq!(raised(0.9), MOST_LOWERED);
     }
 
-    /// What the mark is raised by before a pause of so many seconds with frames of this power, and half a second after it.
+    /// What the mark is raised by before a pause of so many seconds with frames of this power, and half a second after
+    /// it.
     fn raised_after(seconds: f64, power: f32) -> [f32; 2] {
         let mut density = Density::new(6144);
         let mut take = |seconds: f64, power: f32, weight| {

@@ -6,8 +6,9 @@ use super::weighting_network::{
 };
 use pulp::{Simd, WithSimd};
 
-/// Power that ratios start from, and their bound as a power of two.
+/// Power that ratios start from: -140 dB of a bin of full scale.
 pub const LEAST: f32 = 1e-14;
+/// Bound of the logarithms (base 2) of ratios.
 pub const RATIO: f32 = 12.0;
 /// Bound of the logarithm of a weight.
 const WEIGHT: f32 = 6.0;

@@ -13,22 +13,14 @@
 //!
 //! A mark seldom becomes weaker while the programme is as loud as it was where the mark was seen: it is in soft
 //! passages that a room drowns it. Without that, two or three high scores of chance after the end look like a mark that
-//! has become very weak, and the loss is told 5 to 8 s late. Measured on the 20 programmes that this was chosen by, and
-//! on 22 others that share some of the recordings: `lost` within 3 s of the end of a strong mark in 110 of 116 and 122
-//! of 127 runs (before: 104 and 115), within 4 s in 116 and 123 (before: 111 and 120). Where the mark stays, as many
-//! runs as before lose it, 4 of 40 and 6 of 44 minutes in a room. That the programme sounds says little against a
-//! pause: what is loud in a room need not be the programme, and of speech three times as many runs lost the mark.
+//! has become very weak, and the loss is told 5 to 8 s late. For the same reason a strength seldom changes by more than
+//! one level. What is much louder than the programme was is something else, and that the mark drowns in it is likely.
+//! That the programme sounds says little against a pause, though: what is loud in a room need not be the programme, and
+//! of speech three times as many runs lost the mark with it.
 //!
-//! That the strength changes by more than one level is ten times as rare as it was at first, as two scores of chance
-//! after the end look like just that; and pauses may be somewhat longer for it. What is much louder than the programme
-//! was is something else, and that the mark drowns in it is likely. Chosen by 83 recordings (46 of music, 37 of
-//! speech): `lost` within 3 s of the end of a strong mark in 1170 of 1209 runs (before: 1151), at the cost of 0.15 s in
-//! the median. Where the mark stays, for a minute in a room, as many runs as before lose it: 2 of 138 of music, where
-//! it drowns for 4 s, and 7 of 111 of speech, 11 times (before: 13); eight recordings of speech with long pauses, heard
-//! six times each, lost it 8 times (before: 22). In pink noise of 10 s that begins at once, as loud as the programme or
-//! 5 dB softer, 4 of 82 runs lose it (before: 10), in white noise for good 27 (before: 39). With the 20 clips of
-//! `docs/measured.md`, by which this was not chosen: 111 of 118 ends within 3 s (before: 104), none of 40 minutes in a
-//! room with a loss (before: 1), 3 of 80 runs in such noise (before: 15).
+//! The numbers were chosen by 83 recordings (46 of music, 37 of speech): how soon a strong mark is lost after its end,
+//! against how often it is lost for a while where it stays, in rooms, in pauses of speech, and where noise begins. How
+//! that came out, with other recordings too, is in `docs/measured.md`, "While the mark is there".
 
 /// Mean score of a row while the mark is active, for each strength.
 const STRENGTHS: [f64; LEVELS] = [0.35, 0.7, 1.4, 2.8, 5.6, 11.2];

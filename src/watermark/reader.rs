@@ -16,9 +16,9 @@ use super::rounding::to_bytes;
 use super::row_history::energy;
 use super::windows::score;
 
-/// Rows that are added up, and how many are kept for that. Which of them are tried after a row, changes from row to
-/// row.
+/// Rows that are added up. Which of these spans are tried after a row, changes from row to row.
 pub const SPANS: [usize; 9] = [8, 12, 16, 24, 32, 48, 64, 96, 128];
+/// Rows that are kept for that.
 const KEPT: usize = SPANS[SPANS.len() - 1];
 /// Score of the even chips below which it is of no use to try. The odd ones have the same: of messages with a score of
 /// 9 one in a thousand is read, with 10 six, with 12 one in seven, with 14 six in ten, and with 16 all but one in

@@ -16,8 +16,9 @@ use super::rounding::to_bytes;
 use super::windows::FADED;
 use std::f64::consts::PI;
 
-/// Pieces of a frame, which is as long as 12.8 of them, and of a slot.
+/// Pieces of a frame, which is as long as 12.8 of them.
 pub const OF_FRAME: usize = 12;
+/// Pieces of a slot.
 const OF_SLOT: usize = OF_FRAME + FRAMES_PER_SLOT as usize - 1;
 /// Coefficients of the prediction: with more, nothing is gained.
 pub const ORDER: usize = 2;

@@ -5,20 +5,23 @@ use super::super::correlation::FRAME;
 use super::super::sounding::IN_ROOM;
 use std::f64::consts::FRAC_PI_2;
 
-/// Shifts that are tried on either side of what is expected, and the step from one to the next, in seconds: a piece of
-/// [`Sounding`](super::super::sounding::Sounding).
+/// Shifts that are tried on either side of what is expected.
 pub const REACH: usize = 8;
+/// All shifts.
 pub const SHIFTS: usize = 2 * REACH + 1;
+/// Seconds from one shift to the next: a piece of [`Sounding`](super::super::sounding::Sounding).
 pub const STEP: f64 = FRAME;
 /// Half the time that the carrier takes to change its signs: from the middle of a frame to that of the next.
 const CHANGE: f64 = 0.032;
 /// Pieces in which signs change, at most.
 const CHANGING: usize = (2.0 * CHANGE / STEP) as usize + 1;
-/// Step and length of the table of a change, in seconds: beyond it nothing changes.
+/// Step of the table of a change, in seconds.
 const TABLE_STEP: f64 = 0.002;
+/// Length of that table: beyond it nothing changes.
 const TABLE: usize = (2.0 * CHANGE / TABLE_STEP) as usize + 2;
-/// Pieces of nothing on either side of a slot, and all of both.
+/// Pieces of nothing on either side of a slot.
 const BESIDE: usize = SHIFTS + CHANGING;
+/// Pieces of a slot and of both sides.
 const WITH_BOTH: usize = IN_ROOM + 2 * BESIDE;
 
 /// The course of a change of signs.
