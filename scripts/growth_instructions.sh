@@ -6,10 +6,13 @@ set -euo pipefail
 command -v valgrind > /dev/null || { echo "valgrind is missing: apt-get install valgrind" >&2; exit 1; }
 work=$1/work
 
+seconds=2 # as in profile.sh
+
 # Arguments are those of `work`, but for the seconds.
 count() {
     valgrind --tool=callgrind --callgrind-out-file=/dev/null --toggle-collect='*measured*' \
-        "$work" "$1" "$2" "$3" 1 "${@:4}" 2>&1 | awk '/Collected/ { printf "%.2f", $NF / 1e6 }'
+        "$work" "$1" "$2" "$3" $seconds "${@:4}" 2>&1 \
+        | awk -v seconds=$seconds '/Collected/ { printf "%.2f", $NF / seconds / 1e6 }'
 }
 
 printf 'what\tvalue\twmembed\twmdetect\n'
