@@ -68,6 +68,73 @@ fn a_recording_is_dated_though_the_clock_is_off_by_most_of_an_hour() {
     }
 }
 
+/// Noise of so many seconds of which only a stretch is marked, softly.
+fn marked_for_a_while(seconds: usize, stretch: std::ops::Range<usize>) -> Vec<f32> {
+    let mut random = common::Random::new(9);
+    let programme: Vec<f32> = (0..seconds * RATE as usize)
+        .map(|_| 0.1 * random.noise())
+        .collect();
+    let config = EmbedderConfig {
+        row_clock: RowClock::Utc,
+        ..embedder_config(RATE, 1)
+    };
+    let marked = mark(&programme, &config, BROADCAST);
+    let stretch = stretch.start * RATE as usize..stretch.end * RATE as usize;
+    let audio = programme.iter().zip(marked).enumerate();
+    audio
+        .map(|(at, (plain, marked))| match stretch.contains(&at) {
+            true => plain + 0.4 * (marked - plain),
+            false => *plain,
+        })
+        .collect()
+}
+
+#[test]
+fn a_mark_that_is_over_before_its_rows_are_searched_is_reported() {
+    // The first tile, one of the last ones, and the end of the audio, where all that is left is searched.
+    for (seconds, ahead) in [(25, 0), (25, 3_300), (25, -3_300), (12, 3_300), (8, 3_300)] {
+        for stretch in [2..4, 1..7] {
+            let audio = marked_for_a_while(seconds, stretch.clone());
+            let config = DetectorConfig {
+                row_clock: RowClock::Utc,
+                clock_tolerance: 3600.0,
+                max_speed_deviation: 0.0,
+                ..detector_config(RATE, 1)
+            };
+            let mut detector = Detector::new(&config, &[common::key()]).unwrap();
+            detector.reset(BROADCAST.saturating_add_signed(ahead * SECOND));
+            let mut reports = Vec::new();
+            let mut take = |report: &gstwm::watermark::Detection| reports.push(report.clone());
+            for piece in audio.chunks(160) {
+                detector.push(piece, &mut take);
+            }
+            detector.finish(&mut take);
+            let case = format!("{stretch:?} of {seconds} s, {ahead} s ahead: {reports:?}");
+            let found = reports.first().expect(&case);
+            assert_eq!(found.state, DetectionState::Found, "{case}");
+            let at = |frame: u64| frame as f64 / f64::from(RATE);
+            let close = |time: f64, truth: usize| (time - truth as f64).abs() < 0.5;
+            assert!(close(at(found.start), stretch.start), "{case}");
+            for report in reports
+                .iter()
+                .filter(|r| r.state != DetectionState::Present)
+            {
+                let begins = BROADCAST + report.start * SECOND as u64 / u64::from(RATE);
+                let date = report.broadcast_time.unwrap() as i64 - begins as i64;
+                assert!(date.abs() < SECOND / 16, "{case}");
+            }
+            if reports.len() > 1 {
+                let lost = &reports[reports.len() - 1];
+                assert_eq!(lost.state, DetectionState::Lost, "{case}");
+                assert!(close(at(lost.start), stretch.start), "{case}");
+                assert!(close(at(lost.end), stretch.end), "{case}");
+            } else {
+                assert!(seconds - stretch.end < 3, "{case}");
+            }
+        }
+    }
+}
+
 #[test]
 fn outside_of_the_tolerance_nothing_is_found() {
     let audio = broadcast();

@@ -58,17 +58,6 @@ impl Default for Best {
     }
 }
 
-impl Best {
-    /// The better of two.
-    pub fn or_better(self, other: Best) -> Best {
-        if other.log10_rate < self.log10_rate {
-            other
-        } else {
-            self
-        }
-    }
-}
-
 /// Slots as rows see them: which local row a slot belongs to.
 #[derive(Debug, Clone, Copy)]
 pub struct LocalClock {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What happens to a slot once it is there, for one key: search, follow, report.
 
+mod swept;
+
 use super::candidate::{Candidate, LocalClock, Pilots};
 use super::correlation::SLOT;
 use super::detector::{Detection, DetectionState, DetectorConfig};
@@ -12,8 +14,8 @@ use super::places::rows_at;
 use super::reader::silence_odd;
 use super::rows::KeyRows;
 use super::search::Search;
-use super::stretch::Beginning;
-use super::sweep::{SIDE_BY_SIDE, Sweep, TILE};
+use super::stretch::{Beginning, Course};
+use super::sweep::{KEPT, SIDE_BY_SIDE, Sweep, TILE};
 use super::thresholds::Thresholds;
 use super::tracker::{Tracked, Tracker};
 use super::windows::LATEST;
@@ -49,12 +51,14 @@ pub struct Judge {
     search: Search,
     /// If there are too many rows to search them side by side.
     sweep: Option<Sweep>,
+    course: Course,
     tracker: Tracker,
     tracked: Option<Tracked>,
     /// A find whose beginning is yet to be looked for; it is reported then, unless the mark has only moved.
     pending: Option<Find>,
-    /// Where the marked stretch begins, in seconds.
+    /// Where the marked stretch begins, in seconds, and where it ends if it does before the mark is followed.
     begins: f64,
+    ends: f64,
     /// Position of that in the rows, in seconds behind the first row of the clock, and by how much it may be off.
     begins_at: (f64, f64),
     searching: bool,
@@ -73,6 +77,8 @@ struct Find {
     seconds: f64,
     /// The mark was present already, elsewhere.
     moved: bool,
+    /// Where it begins, in seconds, if that is known to be earlier than what is kept of the latest slots.
+    begins: Option<f64>,
 }
 
 impl Judge {
@@ -114,11 +120,13 @@ impl Judge {
             clock: LocalClock { first_row: 0 },
             signs: key.signs(),
             search: Search::new(rows, speeds, thresholds),
+            course: Course::new(if sweep.is_some() { KEPT } else { 0 }),
             sweep,
             tracker,
             tracked: None,
             pending: None,
             begins: 0.0,
+            ends: 0.0,
             begins_at: (0.0, 0.0),
             searching: true,
             last_report: 0.0,
@@ -209,19 +217,20 @@ impl Judge {
         }
         if self.searching {
             let seconds = heard.now;
-            let found = match &mut self.sweep {
+            match &mut self.sweep {
                 None => {
                     heard.make_rows();
                     let (history, maps) = heard.rows();
-                    self.search.push(seconds, history, maps, work)
+                    if let Some(found) = self.search.push(seconds, history, maps, work) {
+                        self.follow(found, None, heard);
+                    }
                 }
                 Some(sweep) => {
                     let (chips, maps) = heard.all_chips();
-                    sweep.push(&mut self.search, seconds, chips, maps, work)
+                    if let Some(swept) = sweep.push(&mut self.search, seconds, chips, maps, work) {
+                        self.take_swept(&swept, heard, report);
+                    }
                 }
-            };
-            if let Some(found) = found {
-                self.follow(found, heard);
             }
         }
         self.announce(false, heard, report);
@@ -262,12 +271,13 @@ impl Judge {
         report: &mut dyn FnMut(&Detection),
     ) {
         if self.searching {
-            let found = match &mut self.sweep {
-                None => self.search.finish(heard.rows().0, work),
-                Some(sweep) => sweep.finish(&mut self.search, &heard.maps, work),
-            };
-            if let Some(found) = found {
-                self.follow(found, heard);
+            match &mut self.sweep {
+                None => {
+                    if let Some(found) = self.search.finish(heard.rows().0, work) {
+                        self.follow(found, None, heard);
+                    }
+                }
+                Some(_) => self.finish_sweep(heard, work, report),
             }
         }
         self.announce(true, heard, report);
@@ -306,8 +316,9 @@ impl Judge {
         }
     }
 
-    /// Follows what the search has found with the latest slot.
-    fn follow(&mut self, found: Candidate, heard: &Heard) {
+    /// Follows what the search has found with the latest slot. The mark `begins` there, in seconds, or where the latest
+    /// slots tell.
+    fn follow(&mut self, found: Candidate, begins: Option<f64>, heard: &Heard) {
         let (seconds, maps) = (heard.now, &heard.maps);
         self.highest = self.highest.max(found.score);
         let clock = self.clock;
@@ -323,6 +334,7 @@ impl Judge {
             Some(sweep) => sweep.history(),
         };
         tracker.acquire(&found, search, history, maps, clock, seconds);
+        self.ends = seconds + 0.5 * SLOT;
         let window = self.search.seconds(&found);
         self.pending = Some(Find {
             score: found.score,
@@ -331,6 +343,7 @@ impl Judge {
             seconds,
             // A jump within marked programme is not a new mark: the next report names the new position.
             moved: self.is_present(),
+            begins,
         });
         self.tracked = Some(self.tracker.tracked(maps));
         self.searching = false;
@@ -359,10 +372,13 @@ impl Judge {
         self.tracker.set_time(heard, begins.seconds, self.clock);
         let tracked = self.tracker.tracked(&heard.maps);
         self.tracked = Some(tracked);
-        self.begins = if begins.earlier {
-            begins.seconds.min(find.seconds + 0.5 * SLOT - find.window)
-        } else {
-            begins.seconds
+        let earlier = || {
+            find.begins
+                .unwrap_or(find.seconds + 0.5 * SLOT - find.window)
+        };
+        self.begins = match begins.earlier {
+            true => begins.seconds.min(earlier()),
+            false => begins.seconds,
         }
         .max(0.0);
         self.begins_at = (self.position(&tracked, heard, self.begins), tracked.error);
@@ -409,9 +425,10 @@ impl Judge {
     /// The stretch in which the mark was there, and the score of the latest 2 s.
     fn lost(&self, tracked: &Tracked, heard: &Heard) -> Detection {
         let end = match self.tracker.slots_since_end() {
+            None => self.ends,
             // The audio breaks off, not the mark.
-            0 => heard.now + 0.5 * SLOT,
-            slots => heard.now - slots as f64 * SLOT - TRAILS,
+            Some(0) => heard.now + 0.5 * SLOT,
+            Some(slots) => heard.now - slots as f64 * SLOT - TRAILS,
         };
         self.detection(
             DetectionState::Lost,

@@ -282,6 +282,59 @@ fn norm(chips: &[f32; CHIPS]) -> f32 {
     chips.iter().map(|b| b * b).sum::<f32>().sqrt().max(1e-15)
 }
 
+/// Scores of slots at one place, from which it follows in which of them the mark is.
+pub struct Course {
+    scores: Vec<(f64, f32)>,
+}
+
+impl Course {
+    /// Room for so many slots.
+    pub fn new(slots: usize) -> Self {
+        Course {
+            scores: Vec::with_capacity(slots),
+        }
+    }
+
+    /// Forgets all scores.
+    pub fn reset(&mut self) {
+        self.scores.clear();
+    }
+
+    /// Adds the slot in the middle of which are `seconds`, as far as there is room.
+    pub fn push(&mut self, seconds: f64, chips: &[f32; CHIPS], signs: &[f32; CHIPS]) {
+        if self.scores.len() < self.scores.capacity() {
+            self.scores.push((seconds, dot(chips, signs) / norm(chips)));
+        }
+    }
+
+    /// Score of the latest so many slots.
+    pub fn latest(&self, slots: usize) -> f64 {
+        let scores = &self.scores[self.scores.len().saturating_sub(slots)..];
+        let sum: f32 = scores.iter().map(|(_, score)| score).sum();
+        f64::from(sum) / (scores.len().max(1) as f64).sqrt()
+    }
+
+    /// Middles of the first and of the last slot of the mark, whose slots have a mean score of `mean`: the stretch in
+    /// which the scores are farthest above the share of it that tells the end of a mark, too.
+    pub fn stretch(&self, mean: f32) -> (f64, f64) {
+        let start = |at: usize| self.scores.get(at).map_or(0.0, |(seconds, _)| *seconds);
+        let (mut sum, mut from, mut most, mut best) = (0.0, 0, 0.0, (start(0), start(0)));
+        for (at, (seconds, score)) in self.scores.iter().enumerate() {
+            if sum <= 0.0 {
+                (sum, from) = (0.0, at);
+            }
+            sum += score - ENDED * mean;
+            if sum > most {
+                (most, best) = (sum, (start(from), *seconds));
+            }
+        }
+        best
+    }
+}
+
+/// Share of the mean score of the mark below which a slot speaks for its end.
+const ENDED: f32 = 0.35;
+
 /// Scores of the latest slots at the place of the mark, from which its end follows.
 pub struct RecentScores {
     scores: Vec<f32>,
@@ -309,6 +362,11 @@ impl RecentScores {
         self.taken += 1;
     }
 
+    /// Whether there is a score in which the mark still was, given the slots since it ended.
+    pub fn shows_end(&self, slots_since_end: usize) -> bool {
+        slots_since_end < self.taken.min(SCORES)
+    }
+
     /// Slots since the mark ended; 0 if it has not.
     pub fn slots_since_end(&self) -> usize {
         let len = self.taken.min(SCORES);
@@ -319,7 +377,7 @@ impl RecentScores {
         let mean = (marked.map(score).sum::<f32>() / count).max(0.5);
         let (mut sum, mut best) = (0.0, (0.0, 0));
         for age in 0..len {
-            sum += 0.35 * mean - score(age);
+            sum += ENDED * mean - score(age);
             if sum > best.0 {
                 best = (sum, age + 1);
             }
@@ -363,5 +421,27 @@ mod tests {
         for (one, exact) in one.iter().zip(several) {
             assert!((one - exact).abs() < largest / 250.0, "{one} for {exact}");
         }
+    }
+
+    #[test]
+    fn a_course_tells_first_and_last_slot_of_the_mark() {
+        let mut course = Course::new(500);
+        let signs = [1.0; CHIPS];
+        let mut noise = crate::watermark::testing::noise(8);
+        for slot in 0..500 {
+            // A mark in slots 100 to 219, with a pause of a second.
+            let marked = (100..220).contains(&slot) && !(140..165).contains(&slot);
+            let chips: [f32; CHIPS] =
+                std::array::from_fn(|_| noise() + if marked { 0.15 } else { 0.0 });
+            course.push(f64::from(slot), &chips, &signs);
+        }
+        let (first, last) = course.stretch(0.15 * (3.0 * CHIPS as f32).sqrt());
+        assert!(
+            (first - 100.0).abs() <= 3.0 && (last - 219.0).abs() <= 3.0,
+            "{first} {last}"
+        );
+        assert!(course.latest(50).abs() < 4.0);
+        course.push(500.0, &signs, &signs);
+        assert_eq!(course.scores.len(), 500);
     }
 }

@@ -10,7 +10,7 @@
 //! In [`super::bound`] each piece is an excerpt, so no more is tested than is counted.
 
 use super::candidate::{Best, Candidate, LocalClock};
-use super::correlation::SLOT;
+use super::correlation::{SLOT, SLOTS_PER_ROW};
 use super::format::CHIPS;
 use super::row_history::RowHistory;
 use super::search::Search;
@@ -19,6 +19,8 @@ use super::workspace::Workspace;
 
 /// Slots of a piece.
 const PIECE: usize = (10.0 / SLOT) as usize;
+/// Slots that are kept at most: a piece that is searched, and one that is collected.
+pub const KEPT: usize = 2 * PIECE;
 /// Rows of a tile: their evidence is read over and over, so it should not be much larger than the caches.
 pub const TILE: usize = 1024;
 /// Rows up to which all are searched side by side: 13 minutes on either side of the clock, 6 MB with the default
@@ -49,6 +51,10 @@ impl Piece {
         self.chips.extend_from_slice(chips);
     }
 
+    fn is_full(&self) -> bool {
+        self.seconds.len() == PIECE
+    }
+
     fn slots(&self) -> impl Iterator<Item = (f64, &[f32])> {
         let length = self.chips.len() / self.seconds.len().max(1);
         self.seconds
@@ -56,6 +62,18 @@ impl Piece {
             .copied()
             .zip(self.chips.chunks_exact(length.max(1)))
     }
+}
+
+/// A mark that was found in a piece.
+#[derive(Debug, Clone, Copy)]
+pub struct Swept {
+    /// What passed the test, the seconds of evidence behind it, and the position of the key against the local rows then,
+    /// in slots.
+    pub tested: Candidate,
+    pub window: f64,
+    pub place: i64,
+    /// Where the mark is now, if the evidence up to the latest slot still shows it.
+    pub now: Option<Candidate>,
 }
 
 /// The pieces of a stream, and how far they have been searched.
@@ -106,7 +124,13 @@ impl Sweep {
         self.next_tile = self.tiles.len();
     }
 
-    /// Adds a slot and searches on in the piece before; returns where the mark is, as of the latest slot.
+    /// Chips at one speed of all slots that are kept, the latest of which is the present one.
+    pub fn slots(&self, speed: usize) -> impl Iterator<Item = (f64, &[f32])> {
+        let slots = self.searched.slots().chain(self.collected.slots());
+        slots.map(move |(seconds, chips)| (seconds, &chips[speed * CHIPS..][..CHIPS]))
+    }
+
+    /// Adds a slot and searches on in the piece before. A piece in which something was found is not searched any more.
     pub fn push(
         &mut self,
         search: &mut Search,
@@ -114,32 +138,34 @@ impl Sweep {
         chips: &[f32],
         maps: &[SpeedMap],
         work: &mut Workspace,
-    ) -> Option<Candidate> {
+    ) -> Option<Swept> {
+        if self.collected.is_full() {
+            self.search_collected();
+        }
         self.collected.push(seconds, chips);
         let due = (self.tiles.len() * self.collected.seconds.len()).div_ceil(PIECE);
-        let found = self.search_until(due, search, maps, work);
-        if self.collected.seconds.len() == PIECE {
-            std::mem::swap(&mut self.collected, &mut self.searched);
-            self.collected.clear();
-            self.next_tile = 0;
-        }
-        found
+        self.search_until(due, search, maps, work)
     }
 
-    /// Searches what is left, because nothing follows.
+    /// What has been collected is searched from now on.
+    fn search_collected(&mut self) {
+        std::mem::swap(&mut self.collected, &mut self.searched);
+        self.collected.clear();
+        self.next_tile = 0;
+    }
+
+    /// Searches what is left, because nothing follows. If something is found, there may be more.
     pub fn finish(
         &mut self,
         search: &mut Search,
         maps: &[SpeedMap],
         work: &mut Workspace,
-    ) -> Option<Candidate> {
+    ) -> Option<Swept> {
         let found = self.search_until(self.tiles.len(), search, maps, work);
         if found.is_some() || self.collected.seconds.is_empty() {
             return found;
         }
-        std::mem::swap(&mut self.collected, &mut self.searched);
-        self.collected.clear();
-        self.next_tile = 0;
+        self.search_collected();
         self.search_until(self.tiles.len(), search, maps, work)
     }
 
@@ -149,26 +175,25 @@ impl Sweep {
         search: &mut Search,
         maps: &[SpeedMap],
         work: &mut Workspace,
-    ) -> Option<Candidate> {
+    ) -> Option<Swept> {
         while self.next_tile < due {
             let ahead = self.tiles[self.next_tile];
             self.next_tile += 1;
             search.start_tile(self.clock, ahead);
             self.history.reset();
-            let mut best = Best::default();
+            let (mut best, mut found, mut latest) = (Best::default(), None, 0.0);
             for (seconds, chips) in self.searched.slots() {
                 self.history.push(chips);
-                best = best.or_better(search.test_next(seconds, &self.history, maps, work));
+                let tested = search.test_next(seconds, &self.history, maps, work);
+                found = better(&mut best, tested, found, search, self.clock, maps, seconds);
+                latest = seconds;
             }
-            best = best.or_better(search.test_all(&mut self.history, work));
-            if let Some(tested) = best.candidate
-                && let Some(found) = self.catch_up(search, maps, work)
-            {
-                self.forget();
-                return Some(Candidate {
-                    log10_alarms: tested.log10_alarms,
-                    ..found
-                });
+            let tested = search.test_all(&mut self.history, work);
+            found = better(&mut best, tested, found, search, self.clock, maps, latest);
+            if let Some(found) = found {
+                self.next_tile = self.tiles.len();
+                let now = self.catch_up(search, maps, work);
+                return Some(Swept { now, ..found });
             }
         }
         None
@@ -187,6 +212,33 @@ impl Sweep {
         }
         search.place_best(&mut self.history, work)
     }
+}
+
+/// What is best after a test: what was found before, or what the test with the slot at `seconds` has found.
+fn better(
+    best: &mut Best,
+    tested: Best,
+    found: Option<Swept>,
+    search: &Search,
+    clock: LocalClock,
+    maps: &[SpeedMap],
+    seconds: f64,
+) -> Option<Swept> {
+    let Some(candidate) = tested
+        .candidate
+        .filter(|_| tested.log10_rate < best.log10_rate)
+    else {
+        return found;
+    };
+    *best = tested;
+    let local = clock.row(seconds, maps[candidate.speed].speed, candidate.alignment);
+    let rows = search.rows().row_of_key(local, candidate.offset) as i64 - local;
+    Some(Swept {
+        tested: candidate,
+        window: search.seconds(&candidate),
+        place: rows * SLOTS_PER_ROW as i64 + candidate.alignment as i64,
+        now: None,
+    })
 }
 
 #[cfg(test)]

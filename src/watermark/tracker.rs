@@ -346,9 +346,10 @@ impl Tracker {
         self.reader.tries()
     }
 
-    /// Slots since the mark ended.
-    pub fn slots_since_end(&self) -> usize {
-        self.scores.slots_since_end()
+    /// Slots since the mark ended, or nothing if it had ended before it was followed.
+    pub fn slots_since_end(&self) -> Option<usize> {
+        let slots = self.scores.slots_since_end();
+        (slots == 0 || self.scores.shows_end(slots)).then_some(slots)
     }
 
     /// Follows the best of the hypotheses and keeps it in the middle. Returns whether it is another one.
