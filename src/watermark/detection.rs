@@ -39,7 +39,8 @@ pub struct Detection {
     /// Playing speed, 1.0 being that of the embedder.
     pub speed: f64,
     /// First input frame of the evidence, counted since [`Detector::reset`](super::Detector::reset). When found, the
-    /// mark begins there; when lost, the marked stretch did.
+    /// mark begins there; when lost, the marked stretch did. With [`Carrier::Noise`](super::Carrier::Noise) that is the
+    /// window that the mark was found in, which begins up to 1.5 s earlier.
     pub start: u64,
     /// First input frame after the evidence. When lost, the marked stretch ends there.
     pub end: u64,

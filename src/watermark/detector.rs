@@ -122,8 +122,6 @@ pub struct Detector {
     downmix: Downmix,
     mix: Vec<f32>,
     path: Path,
-    /// The latest report about [`Carrier::Noise`].
-    latest: Option<Detection>,
 }
 
 /// One for each carrier.
@@ -161,7 +159,6 @@ impl Detector {
             downmix: Downmix::new(config.sample_rate, config.channels),
             mix: vec![0.0; block],
             path,
-            latest: None,
         })
     }
 
@@ -178,13 +175,8 @@ impl Detector {
                 Path::Noise(path) => {
                     let (correlator, judge) = &mut **path;
                     judge.advance(mix.len() as u64);
-                    let latest = &mut self.latest;
-                    let mut report = |detection: &Detection| {
-                        *latest = Some(detection.clone());
-                        report(detection);
-                    };
                     correlator.push(mix, |audio, slot, middle| {
-                        judge.take(audio, slot, middle, &mut report)
+                        judge.take(audio, slot, middle, report)
                     });
                 }
             }
@@ -210,13 +202,8 @@ impl Detector {
             Path::Noise(path) => {
                 let (correlator, judge) = &mut **path;
                 if judge.finish() {
-                    let latest = &mut self.latest;
-                    let mut report = |detection: &Detection| {
-                        *latest = Some(detection.clone());
-                        report(detection);
-                    };
                     correlator
-                        .finish(|audio, slot, middle| judge.take(audio, slot, middle, &mut report));
+                        .finish(|audio, slot, middle| judge.take(audio, slot, middle, report));
                 }
             }
         }
@@ -230,15 +217,7 @@ impl Detector {
                     judge.lose(&mut path.heard, report);
                 }
             }
-            Path::Noise(path) => {
-                let latest = self.latest.take().filter(|_| path.1.is_present());
-                if let Some(latest) = latest {
-                    report(&Detection {
-                        state: DetectionState::Lost,
-                        ..latest
-                    });
-                }
-            }
+            Path::Noise(path) => path.1.lose(report),
         }
     }
 
@@ -246,7 +225,6 @@ impl Detector {
     /// which counts for [`RowClock::Utc`] only.
     pub fn reset(&mut self, nanoseconds: u64) {
         self.downmix.reset();
-        self.latest = None;
         match &mut self.path {
             Path::Programme(path) => {
                 path.correlator.reset();

@@ -44,6 +44,10 @@ pub struct NoiseJudge {
     form: Form,
     search: NoiseSearch,
     tracked: Option<Tracked>,
+    /// Where the marked stretch begins, as it was found, and the end of the latest block that showed the mark, in
+    /// seconds.
+    begins: Option<Detection>,
+    seen: f64,
     searching: bool,
     /// Blocks that are not whole were evaluated: once in a run of audio, so that they fit into the bound.
     finished: bool,
@@ -71,6 +75,8 @@ impl NoiseJudge {
             search: NoiseSearch::new(&form, alarms),
             form,
             tracked: None,
+            begins: None,
+            seen: 0.0,
             searching: true,
             finished: false,
             last_report: 0.0,
@@ -85,6 +91,7 @@ impl NoiseJudge {
         self.form.reset();
         self.search.reset();
         self.tracked = None;
+        self.begins = None;
         self.searching = true;
         self.finished = false;
         self.last_report = 0.0;
@@ -143,9 +150,11 @@ impl NoiseJudge {
         if let Some(was) = self.tracked {
             let now = self.follow(was, audio, slot);
             if now.absence >= GONE {
-                report(&self.detection(DetectionState::Lost, &was, slot, end));
-                self.tracked = None;
+                self.lose(report);
             } else {
+                if now.absence == 0.0 {
+                    self.seen = end;
+                }
                 self.highest = self.highest.max(self.scored(&now));
                 self.tracked = Some(now);
             }
@@ -162,6 +171,19 @@ impl NoiseJudge {
                 report(&self.detection(DetectionState::Present, &tracked, slot, end));
             }
             _ => (),
+        }
+    }
+
+    /// Reports that the mark is no longer there, if it was.
+    pub fn lose(&mut self, report: &mut dyn FnMut(&Detection)) {
+        if let (Some(tracked), Some(begins)) = (self.tracked.take(), self.begins.take()) {
+            let end = (self.seen * self.rate) as u64;
+            report(&Detection {
+                state: DetectionState::Lost,
+                score: self.scored(&tracked),
+                end: end.clamp(begins.start, self.frames.max(begins.start)),
+                ..begins
+            });
         }
     }
 
@@ -194,12 +216,15 @@ impl NoiseJudge {
             strength: found.scored.latest.max(1.0),
             absence: 0.0,
         };
+        let found = self.detection(DetectionState::Found, &tracked, slot, end);
         // A jump within marked programme is not a new mark: the next report names the new position.
         if self.tracked.replace(tracked).is_none() {
             self.found += 1;
             self.last_report = end;
-            report(&self.detection(DetectionState::Found, &tracked, slot, end));
+            report(&found);
         }
+        self.begins = Some(found);
+        self.seen = end;
         self.searching = false;
     }
 
