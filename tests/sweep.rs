@@ -6,6 +6,8 @@ mod common;
 use common::{detector_config, embedder_config, mark, recording};
 use gstwm::watermark::{DetectionState, Detector, DetectorConfig, EmbedderConfig, RowClock};
 
+use std::sync::atomic::Ordering;
+
 const RATE: u32 = 16_000;
 /// A day in 2026, in nanoseconds, and a bit: rows do not begin with the recording.
 const BROADCAST: u64 = 1_790_000_000_070_000_000;
@@ -132,6 +134,27 @@ fn a_mark_that_is_over_before_its_rows_are_searched_is_reported() {
                 assert!(seconds - stretch.end < 3, "{case}");
             }
         }
+    }
+}
+
+#[test]
+fn what_is_left_at_the_end_can_be_given_up() {
+    let audio = broadcast();
+    let config = DetectorConfig {
+        row_clock: RowClock::Utc,
+        clock_tolerance: 3600.0,
+        max_speed_deviation: 0.0,
+        ..detector_config(RATE, 1)
+    };
+    let mut detector = Detector::new(&config, &[common::key()]).unwrap();
+    for (interrupted, expected) in [(true, 0), (false, 1)] {
+        detector.interrupt().store(interrupted, Ordering::Relaxed);
+        detector.reset(BROADCAST);
+        let mut found = 0;
+        let mut take = |_: &gstwm::watermark::Detection| found += 1;
+        detector.push(&audio[..64_000], &mut take);
+        detector.finish(&mut take);
+        assert_eq!(found, expected, "interrupted: {interrupted}");
     }
 }
 

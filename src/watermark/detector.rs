@@ -14,6 +14,8 @@ use super::rows::KeyRows;
 use super::speeds::SPEED_STEP;
 use super::windows::LATEST;
 use super::workspace::Workspace;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Frames of audio are taken in pieces of this many seconds.
 const BLOCK: f64 = 0.01;
@@ -122,6 +124,7 @@ pub struct Detector {
     downmix: Downmix,
     mix: Vec<f32>,
     path: Path,
+    interrupt: Arc<AtomicBool>,
 }
 
 /// One for each carrier.
@@ -149,9 +152,10 @@ impl Detector {
         check_stream(config.sample_rate, config.channels)?;
         config.check(keys.len())?;
         let block = (BLOCK * config.sample_rate as f64) as usize;
+        let interrupt = Arc::default();
         let path = match (config.carrier, keys.first()) {
             (Carrier::Noise, Some(key)) => Path::noise(config, key, block),
-            _ => Path::programme(config, keys, block),
+            _ => Path::programme(config, keys, block, &interrupt),
         };
         Ok(Detector {
             channels: config.channels,
@@ -159,7 +163,14 @@ impl Detector {
             downmix: Downmix::new(config.sample_rate, config.channels),
             mix: vec![0.0; block],
             path,
+            interrupt,
         })
+    }
+
+    /// While this is set, by any thread, [`Detector::finish`] gives up what is left of a search over a long clock
+    /// tolerance, which takes up to 20 s otherwise, and does not find what it would have found there.
+    pub fn interrupt(&self) -> Arc<AtomicBool> {
+        self.interrupt.clone()
     }
 
     /// Takes interleaved frames and calls `report` for whatever they reveal. Samples that are not finite count as 0.
@@ -337,13 +348,18 @@ impl Programme {
 }
 
 impl Path {
-    fn programme(config: &DetectorConfig, keys: &[Key], block: usize) -> Self {
+    fn programme(
+        config: &DetectorConfig,
+        keys: &[Key],
+        block: usize,
+        interrupt: &Arc<AtomicBool>,
+    ) -> Self {
         let deviation = config.max_speed_deviation / 100.0;
         let correlator = Correlator::new(config.sample_rate, deviation, block);
         let heard = Heard::new(config.sample_rate, deviation, &correlator);
         let judge = |index| {
             wipe_stack();
-            Judge::new(config, keys, index, &heard)
+            Judge::new(config, keys, index, &heard, interrupt)
         };
         let judges: Vec<_> = (0..keys.len()).filter_map(judge).collect();
         wipe_stack();

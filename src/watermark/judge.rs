@@ -20,6 +20,8 @@ use super::thresholds::Thresholds;
 use super::tracker::{Tracked, Tracker};
 use super::windows::LATEST;
 use super::workspace::Workspace;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Seconds of the mark that are awaited after a find, at most this long, before it is reported: less does not
 /// tell well enough where the mark begins, and where in the marked programme that is.
@@ -90,18 +92,20 @@ impl Judge {
         }
     }
 
-    /// For what `heard` hears.
+    /// For what `heard` hears. A search over a long clock tolerance is given up while `interrupt` is set.
     pub fn new(
         config: &DetectorConfig,
         keys: &[Key],
         key_index: usize,
         heard: &Heard,
+        interrupt: &Arc<AtomicBool>,
     ) -> Option<Self> {
         let key = keys.get(key_index)?;
         let (searched, ahead) = KeyRows::around(config.row_clock, config.clock_tolerance);
         let speeds = heard.maps.len();
         let side_by_side = Self::rows_side_by_side(config);
-        let sweep = (searched > side_by_side).then(|| Sweep::new(searched, ahead, speeds));
+        let sweep = (searched > side_by_side)
+            .then(|| Sweep::new(searched, ahead, speeds, interrupt.clone()));
         let rows = KeyRows::new(key.signs(), config.row_clock, side_by_side, ahead);
         wipe_stack();
         let thresholds = Thresholds::new(

@@ -16,6 +16,8 @@ use super::row_history::RowHistory;
 use super::search::Search;
 use super::speeds::SpeedMap;
 use super::workspace::Workspace;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Slots of a piece.
 const PIECE: usize = (10.0 / SLOT) as usize;
@@ -86,11 +88,13 @@ pub struct Sweep {
     next_tile: usize,
     /// Rows of the tile that is searched.
     history: RowHistory,
+    /// What is left is not searched while this is set.
+    interrupt: Arc<AtomicBool>,
 }
 
 impl Sweep {
     /// Of `rows` rows around the clock, `ahead` of them ahead of it, at `speeds` speeds.
-    pub fn new(rows: usize, ahead: i64, speeds: usize) -> Self {
+    pub fn new(rows: usize, ahead: i64, speeds: usize, interrupt: Arc<AtomicBool>) -> Self {
         let chips = speeds * CHIPS;
         let first = ahead - rows as i64 + TILE as i64;
         let count = rows.div_ceil(TILE) as i64;
@@ -103,6 +107,7 @@ impl Sweep {
             collected: Piece::new(chips),
             searched: Piece::new(chips),
             history: RowHistory::new(speeds),
+            interrupt,
         }
     }
 
@@ -176,7 +181,7 @@ impl Sweep {
         maps: &[SpeedMap],
         work: &mut Workspace,
     ) -> Option<Swept> {
-        while self.next_tile < due {
+        while self.next_tile < due && !self.interrupt.load(Ordering::Relaxed) {
             let ahead = self.tiles[self.next_tile];
             self.next_tile += 1;
             search.start_tile(self.clock, ahead);
@@ -248,7 +253,7 @@ mod tests {
     #[test]
     fn tiles_cover_all_rows_the_nearest_first() {
         let (rows, ahead) = (864_004, 432_001);
-        let sweep = Sweep::new(rows, ahead, 1);
+        let sweep = Sweep::new(rows, ahead, 1, Arc::default());
         let mut ends = sweep.tiles.clone();
         assert!((0..=TILE as i64).contains(&ends[0]), "{}", ends[0]);
         ends.sort_unstable();
