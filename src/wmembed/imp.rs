@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 use super::settings::Settings;
-use super::stream::{Following, Report, Start, Stream, Why};
+use super::stream::{Following, Output, Report, Start, Stream, Why};
 use crate::audio;
 use crate::clock::TOLERANCE;
 use crate::settings::{self, WmRowClock, lock};
@@ -15,7 +15,7 @@ use gst_base::prelude::*;
 use gst_base::subclass::base_transform::{BaseTransformImplExt, GenerateOutputSuccess};
 use once_cell::sync::Lazy;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 static CAT: Lazy<gst::DebugCategory> = Lazy::new(|| {
     gst::DebugCategory::new(
@@ -38,6 +38,8 @@ struct Input<'a> {
     buffer: &'a gst::BufferRef,
     /// What is missing at its beginning.
     clipped: gst::ClockTime,
+    /// It is marked as one that does not follow what came before.
+    discont: bool,
     position: Position,
 }
 
@@ -47,6 +49,10 @@ pub struct WmEmbed {
     state: Mutex<State>,
     utc: Utc,
     unclipped: Unclipped,
+    /// A discontinuity came in, and no buffer has been taken since.
+    discont: AtomicBool,
+    /// The base class is about to mark the next buffer that it pushes as a discontinuity.
+    marks_next: AtomicBool,
     /// Nanoseconds. Not part of the state, so that a query never waits for the streaming thread.
     latency: AtomicU64,
     /// Bits of the latest score that was reported; 0 while nothing is measured.
@@ -72,17 +78,78 @@ impl WmEmbed {
     fn drain(&self) -> Result<gst::FlowSuccess, gst::FlowError> {
         // Release the lock before pushing: downstream may come back with a query or a property.
         let mut reports = Vec::new();
-        let buffers = match &mut lock(&self.state).stream {
+        let outputs = match &mut lock(&self.state).stream {
             Some(stream) => stream.drain(&mut reports)?,
             None => Vec::new(),
         };
         let segment = self.obj().segment();
         self.post(reports, segment.downcast_ref());
-        for buffer in buffers {
-            gst::log!(CAT, imp = self, "Draining {buffer:?}");
-            self.obj().src_pad().push(buffer)?;
+        self.push(outputs)
+    }
+
+    /// Pushes what leaves, in order.
+    fn push(&self, outputs: Vec<Output>) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let obj = self.obj();
+        for output in outputs {
+            gst::log!(CAT, imp = self, "Pushing {output:?}");
+            match output {
+                Output::Buffer(buffer) => {
+                    obj.src_pad().push(buffer)?;
+                }
+                Output::Event(event) => {
+                    obj.src_pad().push_event(event);
+                }
+            }
         }
         Ok(gst::FlowSuccess::Ok)
+    }
+
+    /// Leaves the last buffer of what leaves to the base class, which keeps account of it: unless it would mark it as
+    /// the discontinuity that came in, while that is still held.
+    fn leave(&self, mut outputs: Vec<Output>) -> Result<GenerateOutputSuccess, gst::FlowError> {
+        let marks_next = self.marks_next.load(Ordering::SeqCst);
+        let last = outputs.pop_if(|output| match output {
+            Output::Buffer(buffer) => {
+                !marks_next || buffer.flags().contains(gst::BufferFlags::DISCONT)
+            }
+            Output::Event(_) => false,
+        });
+        self.push(outputs)?;
+        let Some(Output::Buffer(buffer)) = last else {
+            return Ok(GenerateOutputSuccess::NoOutput);
+        };
+        self.marks_next.store(false, Ordering::SeqCst);
+        Ok(GenerateOutputSuccess::Buffer(buffer))
+    }
+
+    /// Takes a gap event if marking goes on across it: it leaves between the audio before it and the audio after it.
+    fn takes_gap(&self, event: &gst::Event) -> bool {
+        let gst::EventView::Gap(gap) = event.view() else {
+            return false;
+        };
+        let (start, duration) = gap.get();
+        let mut reports = Vec::new();
+        let outputs = {
+            let state = &mut *lock(&self.state);
+            let Some(stream) = &mut state.stream else {
+                return false;
+            };
+            let Some((before, frames)) = stream.frames_of_gap(start, duration) else {
+                return false;
+            };
+            gst::log!(CAT, imp = self, "A gap of {frames} frames, after {before}");
+            let outputs = stream.bridge(before, frames, event, &mut reports);
+            state.counted = stream.position_after();
+            self.utc.count(state.counted);
+            outputs
+        };
+        let segment = self.obj().segment();
+        self.post(reports, segment.downcast_ref());
+        if let Err(error) = outputs.and_then(|outputs| self.push(outputs)) {
+            // Not fatal here: the next push gives the same answer to whoever asks for it.
+            gst::debug!(CAT, imp = self, "Pushing what a gap lets go: {error:?}");
+        }
+        true
     }
 
     fn drain_before(&self, what: &str) {
@@ -103,7 +170,7 @@ impl WmEmbed {
         input: &Input,
         following: Following,
         reports: &mut Vec<Report>,
-    ) -> Result<Option<gst::Buffer>, gst::FlowError> {
+    ) -> Result<Vec<Output>, gst::FlowError> {
         let marking = lock(&self.settings).marking();
         let state = &mut *lock(&self.state);
         let stream = state.stream.as_mut().ok_or(gst::FlowError::NotNegotiated)?;
@@ -111,10 +178,11 @@ impl WmEmbed {
         if !stream.is_measured() {
             self.detectability.store(0, Ordering::SeqCst);
         }
-        let start = match following {
-            Following::Continues if stream.is_running() => None,
-            Following::Continues => Some(Start::with(input.buffer)),
-            Following::Begins(start) => Some(start),
+        let (silence, start) = match following {
+            Following::Begins(start) => (0, Some(start)),
+            _ if !stream.is_running() => (0, Some(Start::with(input.buffer))),
+            Following::AfterSilence(frames) => (frames, None),
+            Following::Continues => (0, None),
         };
         if let Some(start) = start {
             gst::debug!(
@@ -127,20 +195,30 @@ impl WmEmbed {
             );
             stream.begin(&start, input.position.time);
         }
-        let output = stream.push(input.buffer, input.clipped, reports)?;
+        let mut outputs = Vec::new();
+        if silence > 0 {
+            gst::debug!(
+                CAT,
+                imp = self,
+                "{silence} frames are missing before the buffer at {}: taken for silence",
+                input.buffer.pts().display()
+            );
+            outputs = stream.silence(silence, None, reports)?;
+        }
+        outputs.extend(stream.push(input.buffer, input.clipped, input.discont, reports)?);
         state.counted = stream.position_after();
         self.utc.count(state.counted);
-        Ok(output)
+        Ok(outputs)
     }
 
     /// Drains if a buffer does not continue what came before.
-    fn arrange_for(
-        &self,
-        buffer: &gst::BufferRef,
-        position: &Position,
-    ) -> Result<Following, gst::FlowError> {
+    fn arrange_for(&self, input: &Input) -> Result<Following, gst::FlowError> {
+        let (buffer, position) = (input.buffer, &input.position);
         let (sound, following) = match &mut lock(&self.state).stream {
-            Some(stream) => (stream.check(buffer), stream.following(buffer, position)),
+            Some(stream) => (
+                stream.check(buffer),
+                stream.following(buffer, input.discont, position),
+            ),
             None => return Err(gst::FlowError::NotNegotiated),
         };
         if let Err(message) = sound {
@@ -366,6 +444,10 @@ impl BaseTransformImpl for WmEmbed {
         buffer: gst::Buffer,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
         self.unclipped.arrives(&buffer);
+        if buffer.flags().contains(gst::BufferFlags::DISCONT) {
+            self.discont.store(true, Ordering::SeqCst);
+        }
+        self.marks_next.store(is_discont, Ordering::SeqCst);
         self.parent_submit_input_buffer(is_discont, buffer)
     }
 
@@ -374,6 +456,7 @@ impl BaseTransformImpl for WmEmbed {
         let Some(buffer) = self.take_queued_buffer() else {
             return Ok(GenerateOutputSuccess::NoOutput);
         };
+        let discont = self.discont.swap(false, Ordering::SeqCst);
         let segment = self.obj().segment();
         if segment.rate() < 0.0 {
             return Ok(GenerateOutputSuccess::Buffer(buffer));
@@ -390,19 +473,17 @@ impl BaseTransformImpl for WmEmbed {
             .utc
             .position(&*self.obj(), &buffer, clipped, segment)
             .unwrap_or_else(|| self.by_stream_time(stream_time));
-        let following = self.arrange_for(&buffer, &position)?;
-        let mut reports = Vec::new();
         let input = Input {
             buffer: &buffer,
             clipped,
+            discont,
             position,
         };
-        let output = self.embed(&input, following, &mut reports)?;
+        let following = self.arrange_for(&input)?;
+        let mut reports = Vec::new();
+        let outputs = self.embed(&input, following, &mut reports)?;
         self.post(reports, segment);
-        Ok(output.map_or(
-            GenerateOutputSuccess::NoOutput,
-            GenerateOutputSuccess::Buffer,
-        ))
+        self.leave(outputs)
     }
 
     fn propose_allocation(
@@ -436,12 +517,18 @@ impl BaseTransformImpl for WmEmbed {
             }
             EventView::SegmentDone(_) => self.drain_before("the end of the segment"),
             // Passed on at once, it would overtake what is held.
-            EventView::Gap(_) => self.drain_before("a gap"),
+            EventView::Gap(_) => {
+                if self.takes_gap(&event) {
+                    return true;
+                }
+                self.drain_before("a gap");
+            }
             EventView::Eos(_) => self.drain_before("the end of the stream"),
             EventView::FlushStop(flush) => {
                 if flush.resets_time() {
                     self.utc.restart_time();
                 }
+                self.discont.store(false, Ordering::SeqCst);
                 let state = &mut *lock(&self.state);
                 state.counted = None;
                 if let Some(stream) = &mut state.stream {

@@ -110,10 +110,15 @@
 //! several branches, queues beside `wmembed` need room for more than `latency`.
 //!
 //! # Breaks
-//! A new segment, new caps, a gap event, a discontinuity or a timestamp that is off by more than 40 ms: what is held
-//! leaves first, then marking starts afresh. So it does, without a discontinuity in the audio, where timestamps and
-//! frames have drifted apart by that much, little by little. A segment that only says again what the one before said
-//! breaks nothing. A buffer that is declared a gap stays one. Without timestamps frames are counted from 0, across
+//! Marking goes on across up to 1 s that is missing, whether a gap event tells so or timestamps jump ahead: it is taken
+//! for silence. A gap event leaves in its place, after the audio before it and before the audio after it. A discontinuity
+//! flag alone breaks nothing: where the timestamp agrees with the count of frames to 40 ms, or there is none, the count
+//! goes on, and the flag is on the buffer that the frame leaves in.
+//!
+//! A new segment, new caps, a timestamp that jumps back, and more than 1 s that is missing, or a gap event that does not say how
+//! much: what is held leaves first, then marking starts afresh. So it does, without a discontinuity in the audio, where
+//! timestamps and frames have drifted apart by more than 40 ms, little by little. A segment that only says again what the one
+//! before said breaks nothing. A buffer that is declared a gap stays one. Without timestamps frames are counted from 0, across
 //! breaks too, until a flush or a new stream.
 //!
 //! # Metas
@@ -124,6 +129,7 @@
 use gst::glib;
 use gst::prelude::*;
 
+mod held;
 pub(crate) mod imp;
 mod meter;
 mod settings;
