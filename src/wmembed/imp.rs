@@ -74,12 +74,18 @@ impl WmEmbed {
         self.state.is_poisoned()
     }
 
-    /// Pushes all that is held and ends the run.
-    fn drain(&self) -> Result<gst::FlowSuccess, gst::FlowError> {
+    /// Pushes all that is held and ends the run. Where `all` ends, and not only this run, what was measured is told.
+    fn drain(&self, all: bool) -> Result<gst::FlowSuccess, gst::FlowError> {
         // Release the lock before pushing: downstream may come back with a query or a property.
         let mut reports = Vec::new();
         let outputs = match &mut lock(&self.state).stream {
-            Some(stream) => stream.drain(&mut reports)?,
+            Some(stream) => {
+                let outputs = stream.drain(&mut reports)?;
+                if all {
+                    stream.finish(&mut reports);
+                }
+                outputs
+            }
             None => Vec::new(),
         };
         let segment = self.obj().segment();
@@ -152,8 +158,8 @@ impl WmEmbed {
         true
     }
 
-    fn drain_before(&self, what: &str) {
-        if let Err(error) = self.drain() {
+    fn drain_before(&self, what: &str, all: bool) {
+        if let Err(error) = self.drain(all) {
             // Not fatal here: the next push gives the same answer to whoever asks for it.
             gst::debug!(CAT, imp = self, "Draining before {what}: {error:?}");
         }
@@ -236,7 +242,7 @@ impl WmEmbed {
                     buffer.pts().display()
                 );
             }
-            self.drain()?;
+            self.drain(false)?;
         }
         Ok(following)
     }
@@ -251,14 +257,14 @@ impl WmEmbed {
                     let payload = payload.map(|payload| payload.to_string());
                     (time, builder.field("payload", payload.unwrap_or_default()))
                 }
-                Report::Detectability(time, duration, measured) => {
+                Report::Detectability(time, measured) => {
                     self.detectability
                         .store(measured.score.to_bits(), Ordering::SeqCst);
                     let builder = builder
                         .field("detectability", measured.score)
                         .field("threshold", measured.threshold)
                         .field("weak", measured.weak)
-                        .field_if_some("duration", duration);
+                        .field_if_some("duration", measured.duration);
                     (time, builder)
                 }
             };
@@ -500,12 +506,12 @@ impl BaseTransformImpl for WmEmbed {
         use gst::EventView;
         match event.view() {
             EventView::StreamStart(_) => {
-                self.drain_before("a new stream");
+                self.drain_before("a new stream", true);
                 lock(&self.state).counted = None;
             }
             EventView::Segment(segment) => {
                 if !is_same_timeline(segment.segment(), &self.obj().segment()) {
-                    self.drain_before("a new segment");
+                    self.drain_before("a new segment", true);
                 }
                 if segment.segment().rate() < 0.0 {
                     gst::warning!(
@@ -515,15 +521,15 @@ impl BaseTransformImpl for WmEmbed {
                     );
                 }
             }
-            EventView::SegmentDone(_) => self.drain_before("the end of the segment"),
+            EventView::SegmentDone(_) => self.drain_before("the end of the segment", true),
             // Passed on at once, it would overtake what is held.
             EventView::Gap(_) => {
                 if self.takes_gap(&event) {
                     return true;
                 }
-                self.drain_before("a gap");
+                self.drain_before("a gap", false);
             }
-            EventView::Eos(_) => self.drain_before("the end of the stream"),
+            EventView::Eos(_) => self.drain_before("the end of the stream", true),
             EventView::FlushStop(flush) => {
                 if flush.resets_time() {
                     self.utc.restart_time();
@@ -565,7 +571,7 @@ impl AudioFilterImpl for WmEmbed {
 
     fn setup(&self, info: &gst_audio::AudioInfo) -> Result<(), gst::LoggableError> {
         // The new caps are not downstream yet, so what is held still leaves with the old ones.
-        self.drain_before("new caps");
+        self.drain_before("new caps", true);
         let settings = lock(&self.settings).clone();
         let config = EmbedderConfig {
             sample_rate: info.rate(),

@@ -78,7 +78,7 @@
 //! | `timestamp` | guint64 | ns, buffer timestamp of the start of what was measured |
 //! | `stream-time` | guint64 | ns, the same as stream time |
 //! | `running-time` | guint64 | ns, the same as running time |
-//! | `duration` | guint64 | ns from the start to the end |
+//! | `duration` | guint64 | ns of audio from there on that were measured |
 //!
 //! It is that of a clean copy, measured as the audio leaves; a codec or a room leaves less of it, and the element
 //! cannot know how much. `weak` means that 2 s are not enough: in a longer stretch the mark may be found all the same.
@@ -86,7 +86,9 @@
 //! is about 0, mostly less than 1.
 //!
 //! The message comes up to 0.2 s after the end of what was measured has left, and before anything that comes later.
-//! Marking that starts afresh begins a new interval; where it ends, what is left is told if it is 2 s or more. There
+//! The interval counts audio, across places where marking starts afresh, too: where the runs between them are short, the
+//! report says what that leaves of the mark. It begins anew with a segment, stream or caps, after a flush, and where `enabled`
+//! was `false`; before a segment, stream or caps end, what is left since the latest report is told if it is 2 s or more. There
 //! are no reports while `enabled` is `false`, nor with `carrier=noise`.
 //!
 //! # Time of day

@@ -4,7 +4,7 @@
 //! The mark comes out of the core later than the audio it belongs to, so the original bytes wait for it.
 
 use super::held::{Held, offset_of};
-use super::meter::{Measured, Meter};
+use super::meter::{self, Measured, Meter};
 use super::settings::Marking;
 use crate::audio::{self, CHUNK};
 use crate::clock::{Arrival, FrameClock, TOLERANCE};
@@ -78,14 +78,17 @@ struct Run {
 pub(super) enum Report {
     /// From a moment on the mark says something else.
     Payload(Option<gst::ClockTime>, Option<Payload>),
-    /// How well the mark will be found in a stretch, and how long that is.
-    Detectability(Option<gst::ClockTime>, Option<gst::ClockTime>, Measured),
+    /// How well the mark will be found in a stretch.
+    Detectability(Option<gst::ClockTime>, Measured),
 }
 
 impl Report {
-    fn of(measured: Measured, clock: &FrameClock) -> Self {
-        let (start, end) = (measured.start, measured.end);
-        Report::Detectability(clock.time(start), clock.duration(start, end), measured)
+    fn of(measured: Measured, clock: Option<&FrameClock>) -> Self {
+        let time = match measured.start {
+            meter::Start::Frame(frame) => clock.and_then(|clock| clock.time(frame)),
+            meter::Start::Earlier(time) => time,
+        };
+        Report::Detectability(time, measured)
     }
 }
 
@@ -224,7 +227,7 @@ impl Stream {
 
     /// Starts a run, whose first frame is at `position` (ns) of the row clock.
     pub fn begin(&mut self, start: &Start, position: u64) {
-        self.clear();
+        self.end_run();
         self.embedder.reset(position);
         self.meter.begin(position);
         self.run = Some(Run {
@@ -244,8 +247,13 @@ impl Stream {
         Some(run.clock.after(run.position))
     }
 
-    /// Forgets what is held, and ends the run.
+    /// Forgets what is held and measured, and ends the run.
     pub fn clear(&mut self) {
+        self.meter.forget();
+        self.end_run();
+    }
+
+    fn end_run(&mut self) {
         self.run = None;
         self.held.clear();
     }
@@ -338,11 +346,17 @@ impl Stream {
             }
         }
         if let Some(run) = &self.run {
-            let mut tell = |measured| reports.push(Report::of(measured, &run.clock));
-            self.meter.finish(&mut tell);
+            let mut tell = |measured| reports.push(Report::of(measured, Some(&run.clock)));
+            self.meter.interrupt(&run.clock, &mut tell);
         }
-        self.clear();
+        self.end_run();
         Ok(outputs)
+    }
+
+    /// Adds to `reports` what is left to be told, once nothing is held and what follows is about another time.
+    pub fn finish(&mut self, reports: &mut Vec<Report>) {
+        let mut tell = |measured| reports.push(Report::of(measured, None));
+        self.meter.finish(&mut tell);
     }
 
     /// Moves on by `frames`: of `audio`, which then is held, or of silence. Gives what leaves, each buffer without a
@@ -483,7 +497,7 @@ impl Stream {
                 bytes => self.samples.analyse(bytes, heard),
             }
         }
-        let mut tell = |measured| reports.push(Report::of(measured, &run.clock));
+        let mut tell = |measured| reports.push(Report::of(measured, Some(&run.clock)));
         self.meter.hear(heard, &mut tell);
     }
 
