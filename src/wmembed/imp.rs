@@ -5,7 +5,7 @@ use super::stream::{Following, Output, Report, Start, Stream, Why};
 use crate::audio;
 use crate::clock::TOLERANCE;
 use crate::settings::{self, WmRowClock, lock};
-use crate::utc::{Mapping, Position, Unclipped, Utc};
+use crate::utc::{Mapping, Position, Source, Unclipped, Utc};
 use crate::watermark::{EmbedderConfig, Key};
 use gst::glib;
 use gst::prelude::*;
@@ -31,6 +31,8 @@ struct State {
     stream: Option<Stream>,
     /// Nanoseconds of the row clock up to which frames were counted, for buffers without timestamps.
     counted: Option<u64>,
+    /// Audio since the latest warning that the time of day is another one, if there was one.
+    since_warning: Option<gst::ClockTime>,
 }
 
 /// A buffer, and where it lies.
@@ -220,31 +222,48 @@ impl WmEmbed {
     /// Drains if a buffer does not continue what came before.
     fn arrange_for(&self, input: &Input) -> Result<Following, gst::FlowError> {
         let (buffer, position) = (input.buffer, &input.position);
-        let (sound, following) = match &mut lock(&self.state).stream {
-            Some(stream) => (
-                stream.check(buffer),
+        let (length, following, since_warning) = {
+            let state = &mut *lock(&self.state);
+            let stream = state.stream.as_mut().ok_or(gst::FlowError::NotNegotiated)?;
+            let length = stream.length(buffer);
+            let since = state.since_warning.zip(length.as_ref().ok().copied());
+            let since = since.map(|(since, length)| since.saturating_add(length));
+            state.since_warning = since;
+            (
+                length,
                 stream.following(buffer, input.discont, position),
-            ),
-            None => return Err(gst::FlowError::NotNegotiated),
+                since,
+            )
         };
-        if let Err(message) = sound {
+        if let Err(message) = length {
             self.post_error_message(message);
             return Err(gst::FlowError::Error);
         }
         if let Following::Begins(start) = &following {
-            if start.why == Why::TimeOfDay {
-                // Once in a while that is drift. All the time it is a source whose clock jitters, and a weak mark.
-                gst::warning!(
-                    CAT,
-                    imp = self,
-                    "By its reference timestamp the buffer at {} is more than {TOLERANCE} away from where it was \
-                     expected: marking starts afresh",
-                    buffer.pts().display()
-                );
+            if let Why::TimeOfDay(source) = start.why
+                && since_warning.is_none_or(|since| since >= gst::ClockTime::SECOND)
+            {
+                self.warn_of_time(buffer, source);
             }
             self.drain(false)?;
         }
         Ok(following)
+    }
+
+    /// Once in a while that is drift. All the time it is a source whose clock jitters, and a weak mark.
+    fn warn_of_time(&self, buffer: &gst::BufferRef, source: Source) {
+        lock(&self.state).since_warning = Some(gst::ClockTime::ZERO);
+        let by = match source {
+            Source::Reference => "its reference timestamp",
+            Source::Recording => "the start of the recording",
+            Source::Clock => "the system's clock, which was read again,",
+        };
+        gst::warning!(
+            CAT,
+            imp = self,
+            "By {by} the buffer at {} is more than {TOLERANCE} away from where it was expected: marking starts afresh",
+            buffer.pts().display()
+        );
     }
 
     /// Tells what there is to tell. No lock is held: who hears of it may set a property.

@@ -9,7 +9,7 @@ use super::settings::Marking;
 use crate::audio::{self, CHUNK};
 use crate::clock::{Arrival, FrameClock, TOLERANCE};
 use crate::samples::Samples;
-use crate::utc::Position;
+use crate::utc::{Position, Source};
 use crate::watermark::{ConfigError, Embedder, EmbedderConfig, Key, Payload};
 use gst::prelude::*;
 
@@ -32,8 +32,8 @@ pub(super) enum Why {
     Break,
     /// Timestamps and frames drifted apart.
     Drift,
-    /// The time of day is not what was counted.
-    TimeOfDay,
+    /// The time of day is not what was counted, as this tells.
+    TimeOfDay(Source),
 }
 
 impl Start {
@@ -197,8 +197,10 @@ impl Stream {
             }
             Arrival::Missing(_) | Arrival::Elsewhere => Following::Begins(Start::with(buffer)),
             Arrival::Drifted => goes_on(buffer.pts(), Why::Drift),
-            Arrival::Continues if news(0) => goes_on(run.clock.time(frames), Why::TimeOfDay),
-            Arrival::Continues => Following::Continues,
+            Arrival::Continues => match position.news.filter(|_| news(0)) {
+                Some(source) => goes_on(run.clock.time(frames), Why::TimeOfDay(source)),
+                None => Following::Continues,
+            },
         }
     }
 
@@ -541,9 +543,11 @@ impl Stream {
         Ok(())
     }
 
-    /// Whether a buffer holds whole frames only.
-    pub fn check(&self, buffer: &gst::BufferRef) -> Result<(), gst::ErrorMessage> {
-        audio::frames(&self.info, buffer).map(|_| ())
+    /// How much audio a buffer is, if it holds whole frames only.
+    pub fn length(&self, buffer: &gst::BufferRef) -> Result<gst::ClockTime, gst::ErrorMessage> {
+        let frames = audio::frames(&self.info, buffer)? as u64;
+        let length = FrameClock::new(self.info.rate(), None).elapsed(frames);
+        Ok(length.unwrap_or(gst::ClockTime::MAX))
     }
 }
 
