@@ -201,6 +201,50 @@ fn reference_timestamps_stay_with_their_frames() {
     }
 }
 
+/// A buffer that holds frames of several carries what the first of each kind said, moved to its own first frame.
+#[test]
+fn the_reference_of_a_short_buffer_is_not_lost() {
+    let programme = programme();
+    let sizes = [3_200, 3_200, 160, 3_200, 3_200, 160, 3_200];
+    let mut embed = Embed::new(0);
+    let mut frame = 0;
+    let length = gst::ClockTime::from_mseconds(7);
+    let mut referred = Vec::new();
+    for size in sizes {
+        let samples = &programme[frame..frame + size];
+        let pts = seconds(1) + common::harness::time(frame, RATE as u32);
+        let mut buffer = buffers(samples, pts, None).remove(0);
+        if size == 160 {
+            referred.push(frame);
+            let buffer = buffer.get_mut().unwrap();
+            let caps = gst::Caps::new_empty_simple(NTP);
+            gst::ReferenceTimestampMeta::add(buffer, &caps, seconds(100) + pts, length);
+        }
+        embed.push(vec![buffer]);
+        frame += size;
+    }
+    let mut frame = 0;
+    let mut told = 0;
+    for buffer in embed.finish() {
+        let end = frame + buffer.size() / 4;
+        let expected = referred
+            .iter()
+            .any(|first| frame < first + 160 && *first < end);
+        let meta = buffer.meta::<gst::ReferenceTimestampMeta>();
+        assert_eq!(meta.is_some(), expected, "frames {frame} to {end}");
+        if let Some(meta) = meta {
+            let off = meta
+                .timestamp()
+                .absdiff(seconds(100) + buffer.pts().unwrap());
+            assert!(off.nseconds() <= 1, "{off}");
+            assert_eq!(meta.duration(), Some(length));
+            told += 1;
+        }
+        frame = end;
+    }
+    assert!(told >= 2);
+}
+
 /// Lines of the log of wmembed in this thread, at WARNING and above.
 fn warnings(work: impl FnOnce()) -> Vec<String> {
     let lines = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));

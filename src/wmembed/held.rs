@@ -7,8 +7,13 @@ use std::io::Read;
 /// What GStreamer calls `GST_BUFFER_OFFSET_NONE`.
 const NO_OFFSET: u64 = u64::MAX;
 
-/// A time by another clock, such as that of the capturing device, and the caps that name the clock.
-type Reference = (gst::Caps, gst::ClockTime);
+/// A time by another clock, such as that of the capturing device.
+pub(super) struct Reference {
+    /// What names the clock.
+    pub clock: gst::Caps,
+    pub time: gst::ClockTime,
+    pub duration: Option<gst::ClockTime>,
+}
 
 /// Frames that wait, with what the buffer or event that they came in said about them.
 struct Span {
@@ -136,16 +141,26 @@ impl Held {
         }
     }
 
-    /// The times by other clocks that the frame that leaves next came with, and how many frames before it.
-    pub fn references(&self) -> (&[Reference], u64) {
-        match self.spans.front() {
-            Some(Span {
-                kind: Kind::Audio(audio),
-                left,
-                ..
-            }) => (&audio.references, *left),
-            _ => (&[], 0),
+    /// The times by other clocks that come with the next `frames`, the first one by each clock, and where the frame lies
+    /// that it is about: so many frames after the one that leaves next.
+    pub fn references(&self, frames: usize) -> Vec<(i64, &Reference)> {
+        let mut all: Vec<(i64, &Reference)> = Vec::new();
+        let mut start = 0;
+        for span in &self.spans {
+            let Kind::Audio(audio) = &span.kind else {
+                break;
+            };
+            if start >= frames {
+                break;
+            }
+            for reference in &audio.references {
+                if !all.iter().any(|(_, other)| other.clock == reference.clock) {
+                    all.push((start as i64 - span.left as i64, reference));
+                }
+            }
+            start += span.frames;
         }
+        all
     }
 
     /// Gives up to `most` frames that came in together: how many they are, and of audio the flags and, in `out`, the
@@ -186,9 +201,10 @@ pub(super) fn offset_of(buffer: &gst::BufferRef) -> Option<u64> {
 fn references(buffer: &gst::BufferRef, clipped: gst::ClockTime) -> Vec<Reference> {
     let metas = buffer.iter_meta::<gst::ReferenceTimestampMeta>();
     metas
-        .map(|meta| {
-            let time = meta.timestamp().saturating_add(clipped);
-            (meta.reference_owned(), time)
+        .map(|meta| Reference {
+            clock: meta.reference_owned(),
+            time: meta.timestamp().saturating_add(clipped),
+            duration: meta.duration(),
         })
         .collect()
 }

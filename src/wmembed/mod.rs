@@ -124,8 +124,9 @@
 //! breaks too, until a flush or a new stream.
 //!
 //! # Metas
-//! Reference timestamps stay with the frame that they are about, see above. Other metas are about whole buffers, and
-//! the buffers that leave are cut elsewhere: they are dropped. Segments that play backwards pass through without a
+//! Reference timestamps stay with the frames that they are about, see above: a buffer that leaves has the first one by each
+//! clock of those that its frames came with, moved to its own first frame, and with the same duration. Other metas are about
+//! whole buffers, and the buffers that leave are cut elsewhere: they are dropped. Segments that play backwards pass through without a
 //! mark.
 
 use gst::glib;

@@ -417,7 +417,7 @@ impl Stream {
             gst::Buffer::with_size(frames_out * bpf).map_err(|_| gst::FlowError::Error)?;
         let mut flags = OutFlags::default();
         if frames_out > 0 {
-            self.refer(&mut buffer)?;
+            self.refer(&mut buffer, frames_out)?;
         }
         {
             let buffer = buffer.get_mut().ok_or(gst::FlowError::Error)?;
@@ -503,17 +503,24 @@ impl Stream {
         self.meter.hear(heard, &mut tell);
     }
 
-    /// Gives an output buffer the times by other clocks that its first frame came with.
-    fn refer(&self, buffer: &mut gst::Buffer) -> Result<(), gst::FlowError> {
+    /// Gives an output buffer of so many frames the times by other clocks that these came with.
+    fn refer(&self, buffer: &mut gst::Buffer, frames: usize) -> Result<(), gst::FlowError> {
         let Some(run) = &self.run else {
             return Ok(());
         };
         let buffer = buffer.get_mut().ok_or(gst::FlowError::Error)?;
-        let (references, left) = self.held.references();
-        for (caps, time) in references {
-            let elapsed = run.clock.elapsed(left);
-            if let Some(time) = elapsed.and_then(|elapsed| time.checked_add(elapsed)) {
-                gst::ReferenceTimestampMeta::add(buffer, caps, time, None);
+        for (frame, reference) in self.held.references(frames) {
+            // A meta is about the first frame of its buffer.
+            let time = run.clock.elapsed(frame.unsigned_abs()).and_then(|off| {
+                if frame > 0 {
+                    reference.time.checked_sub(off)
+                } else {
+                    reference.time.checked_add(off)
+                }
+            });
+            if let Some(time) = time {
+                let duration = reference.duration;
+                gst::ReferenceTimestampMeta::add(buffer, &reference.clock, time, duration);
             }
         }
         Ok(())
