@@ -79,8 +79,7 @@ fn leaves(work: impl FnOnce(&mut gst_check::Harness)) -> Vec<Left> {
     });
     work(&mut harness);
     harness.push_event(gst::event::Eos::new());
-    let left = std::mem::take(&mut *all.lock().unwrap());
-    left
+    std::mem::take(&mut *all.lock().unwrap())
 }
 
 fn buffers(left: &[Left]) -> Vec<gst::Buffer> {
@@ -279,4 +278,113 @@ fn gap_events_push_out_what_is_held() {
         let due = due.nseconds() as usize * RATE as usize / 1_000_000_000;
         assert!(frames.abs_diff(due.min(FRAMES)) <= 1, "{frames}, {due}");
     }
+}
+
+/// Pushes half of the pieces, then an event, then the others, the first of them with these flags.
+fn around(event: impl FnOnce() -> gst::Event, flags: gst::BufferFlags) -> Vec<gst::Buffer> {
+    let left = leaves(|harness| {
+        let pieces = pieces();
+        for (n, piece) in pieces[..100].iter().enumerate() {
+            push_piece(harness, piece, n, gst::BufferFlags::empty());
+        }
+        assert!(harness.push_event(event()));
+        push_piece(harness, &pieces[100], 100, flags);
+        for (n, piece) in pieces.iter().enumerate().skip(101) {
+            push_piece(harness, piece, n, gst::BufferFlags::empty());
+        }
+    });
+    buffers(&left)
+}
+
+fn segment(base: gst::ClockTime) -> gst::Event {
+    let mut segment = gst::FormattedSegment::<gst::ClockTime>::new();
+    segment.set_base(base);
+    gst::event::Segment::new(&segment)
+}
+
+#[test]
+fn only_what_was_discontinuous_is() {
+    let none = gst::BufferFlags::empty();
+    let discont = gst::BufferFlags::DISCONT;
+    // A gap of unknown length ends what is held.
+    let gap = || gst::event::Gap::builder(at(100)).build();
+    let caps = || {
+        let other = info(AudioFormat::F64le, RATE, 1);
+        gst::event::Caps::new(&other.to_caps().unwrap())
+    };
+    for (flags, expected) in [(none, 1), (discont, 2)] {
+        for (what, left) in [
+            ("a gap", around(gap, flags)),
+            ("a segment", around(|| segment(ms(1)), flags)),
+            ("caps", around(caps, flags)),
+        ] {
+            let disconts = left.iter().filter(|buffer| is_discont(buffer));
+            assert_eq!(disconts.count(), expected, "{what}, {flags:?}");
+        }
+    }
+}
+
+#[test]
+fn after_a_gap_a_jump_is_a_discontinuity() {
+    let left = leaves(|harness| {
+        let pieces = pieces();
+        push_piece(harness, &pieces[0], 0, gst::BufferFlags::empty());
+        let gap = gst::event::Gap::builder(at(1)).duration(ms(1_980)).build();
+        assert!(harness.push_event(gap));
+        push_piece(harness, &pieces[1], 150, gst::BufferFlags::empty());
+    });
+    let left = buffers(&left);
+    assert_eq!(left.last().unwrap().pts(), Some(at(150)));
+    assert!(is_discont(left.last().unwrap()));
+}
+
+/// Why marking starts, as the log tells, while `work` pushes something.
+fn reasons(work: impl FnOnce(&mut gst_check::Harness)) -> Vec<String> {
+    common::init();
+    gst::log::remove_default_log_function();
+    gst::log::set_threshold_for_name("wmembed", gst::DebugLevel::Debug);
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let into = lines.clone();
+    let thread = std::thread::current().id();
+    let function = gst::log::add_log_function(move |category, _, _, _, _, _, message| {
+        let text = message.get().unwrap_or_default();
+        let mine = category.name() == "wmembed" && std::thread::current().id() == thread;
+        if mine && text.starts_with("Marking") {
+            let reason = text.split(": ").nth(1).unwrap_or("goes on");
+            into.lock().unwrap().push(reason.to_string());
+        }
+    });
+    leaves(work);
+    gst::log::remove_log_function(function);
+    std::mem::take(&mut *lines.lock().unwrap())
+}
+
+#[test]
+fn the_log_tells_why_marking_starts() {
+    let none = gst::BufferFlags::empty();
+    let pieces = pieces();
+    let said = reasons(|harness| {
+        push_piece(harness, &pieces[0], 0, none);
+        push_piece(harness, &pieces[0], 1, gst::BufferFlags::DISCONT);
+        push_piece(harness, &pieces[0], 100, none);
+        push_piece(harness, &pieces[0], 51, none);
+        assert!(harness.push_event(gst::event::Gap::builder(at(52)).build()));
+        push_piece(harness, &pieces[0], 53, none);
+        assert!(harness.push_event(segment(ms(1))));
+        push_piece(harness, &pieces[0], 54, none);
+        harness.push_event(gst::event::FlushStart::new());
+        harness.push_event(gst::event::FlushStop::new(true));
+        assert!(harness.push_event(segment(ms(0))));
+        push_piece(harness, &pieces[0], 55, none);
+    });
+    let expected = [
+        "after the start of the stream",
+        "goes on",
+        "timestamps jump by 1960 ms",
+        "timestamps jump by -1000 ms",
+        "after a gap event",
+        "after a new segment",
+        "after a flush",
+    ];
+    assert_eq!(said, expected);
 }

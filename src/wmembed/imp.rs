@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 use super::settings::Settings;
-use super::stream::{Following, Output, Report, Start, Stream, Why};
+use super::stream::{Before, End, Following, Output, Report, Start, Stream, Why};
 use crate::audio;
 use crate::clock::TOLERANCE;
 use crate::settings::{self, WmRowClock, lock};
@@ -29,6 +29,8 @@ static CAT: Lazy<gst::DebugCategory> = Lazy::new(|| {
 struct State {
     key: Option<Key>,
     stream: Option<Stream>,
+    /// What came before the next run.
+    before: Before,
     /// Nanoseconds of the row clock up to which frames were counted, for buffers without timestamps.
     counted: Option<u64>,
     /// Audio since the latest warning that the time of day is another one, if there was one.
@@ -160,11 +162,26 @@ impl WmEmbed {
         true
     }
 
-    fn drain_before(&self, what: &str, all: bool) {
+    fn drain_before(&self, what: &'static str, all: bool) {
+        {
+            let state = &mut *lock(&self.state);
+            let end = state.stream.as_ref().and_then(Stream::end);
+            let end = end.map_or(state.before.end, End::At);
+            state.before.then(what, end);
+        }
         if let Err(error) = self.drain(all) {
             // Not fatal here: the next push gives the same answer to whoever asks for it.
             gst::debug!(CAT, imp = self, "Draining before {what}: {error:?}");
         }
+    }
+
+    /// Drains before a gap across which marking does not go on.
+    fn drain_before_gap(&self, start: gst::ClockTime, duration: Option<gst::ClockTime>) {
+        let what = "a gap event";
+        self.drain_before(what, false);
+        let end = duration.and_then(|duration| start.checked_add(duration));
+        let end = end.map_or(End::Unknown, End::At);
+        lock(&self.state).before.then(what, end);
     }
 
     /// Where a buffer without timestamp lies, follows from those before it.
@@ -188,7 +205,10 @@ impl WmEmbed {
         }
         let (silence, start) = match following {
             Following::Begins(start) => (0, Some(start)),
-            _ if !stream.is_running() => (0, Some(Start::with(input.buffer))),
+            _ if !stream.is_running() => (
+                0,
+                Some(Start::with(input.buffer, input.discont, &state.before)),
+            ),
             Following::AfterSilence(frames) => (frames, None),
             Following::Continues => (0, None),
         };
@@ -196,12 +216,23 @@ impl WmEmbed {
             gst::debug!(
                 CAT,
                 imp = self,
-                "Starting ({:?}) at timestamp {} and position {} ns of the row clock",
-                start.why,
+                "Marking starts at timestamp {} and position {} ns of the row clock: {}",
                 input.buffer.pts().display(),
-                input.position.time
+                input.position.time,
+                start.why
             );
             stream.begin(&start, input.position.time);
+            state.before = Before {
+                what: "a run",
+                end: End::Unknown,
+            };
+        } else if input.discont {
+            gst::debug!(
+                CAT,
+                imp = self,
+                "Marking goes on across the discontinuity at {}",
+                input.buffer.pts().display()
+            );
         }
         let mut outputs = Vec::new();
         if silence > 0 {
@@ -231,7 +262,7 @@ impl WmEmbed {
             state.since_warning = since;
             (
                 length,
-                stream.following(buffer, input.discont, position),
+                stream.following(buffer, input.discont, position, &state.before),
                 since,
             )
         };
@@ -526,11 +557,15 @@ impl BaseTransformImpl for WmEmbed {
         match event.view() {
             EventView::StreamStart(_) => {
                 self.drain_before("a new stream", true);
-                lock(&self.state).counted = None;
+                let state = &mut *lock(&self.state);
+                state.counted = None;
+                state.before = Before::nothing("the start of the stream");
             }
             EventView::Segment(segment) => {
                 if !is_same_timeline(segment.segment(), &self.obj().segment()) {
-                    self.drain_before("a new segment", true);
+                    let what = "a new segment";
+                    self.drain_before(what, true);
+                    lock(&self.state).before.then(what, End::Unknown);
                 }
                 if segment.segment().rate() < 0.0 {
                     gst::warning!(
@@ -542,11 +577,12 @@ impl BaseTransformImpl for WmEmbed {
             }
             EventView::SegmentDone(_) => self.drain_before("the end of the segment", true),
             // Passed on at once, it would overtake what is held.
-            EventView::Gap(_) => {
+            EventView::Gap(gap) => {
                 if self.takes_gap(&event) {
                     return true;
                 }
-                self.drain_before("a gap", false);
+                let (start, duration) = gap.get();
+                self.drain_before_gap(start, duration);
             }
             EventView::Eos(_) => self.drain_before("the end of the stream", true),
             EventView::FlushStop(flush) => {
@@ -556,6 +592,7 @@ impl BaseTransformImpl for WmEmbed {
                 self.discont.store(false, Ordering::SeqCst);
                 let state = &mut *lock(&self.state);
                 state.counted = None;
+                state.before = Before::nothing("a flush");
                 if let Some(stream) = &mut state.stream {
                     stream.clear();
                 }
