@@ -388,3 +388,25 @@ fn the_log_tells_why_marking_starts() {
     ];
     assert_eq!(said, expected);
 }
+#[test]
+fn a_segment_that_ends_earlier_does_not_overtake_what_it_would_cut_off() {
+    let pieces = pieces();
+    let first = segment(ms(0));
+    for (stop, overtakes) in [(ms(1_990), false), (ms(2_000), true), (ms(2_500), true)] {
+        let mut segment = gst::FormattedSegment::<gst::ClockTime>::new();
+        segment.set_stop(stop);
+        let left = leaves(|harness| {
+            assert!(harness.push_event(first.clone()));
+            for (n, piece) in pieces[..100].iter().enumerate() {
+                push_piece(harness, piece, n, gst::BufferFlags::empty());
+            }
+            assert!(harness.push_event(gst::event::Segment::new(&segment)));
+        });
+        let last = left.iter().rposition(
+            |left| matches!(left, Left::Event(event) if event.type_() == gst::EventType::Segment),
+        );
+        let after = buffers(&left[last.unwrap()..]);
+        assert_eq!(!after.is_empty(), overtakes, "{stop}");
+        assert_eq!(bytes_of(&buffers(&left)).len(), 100 * FRAMES * 4);
+    }
+}

@@ -184,6 +184,15 @@ impl WmEmbed {
         lock(&self.state).before.then(what, end);
     }
 
+    /// Whether a segment ends before what is held, which then would be cut off behind it.
+    fn holds_more_than(&self, segment: &gst::Segment) -> bool {
+        let stop = segment
+            .downcast_ref::<gst::ClockTime>()
+            .and_then(|s| s.stop());
+        let end = lock(&self.state).stream.as_ref().and_then(Stream::end);
+        stop.zip(end).is_some_and(|(stop, end)| stop < end)
+    }
+
     /// Where a buffer without timestamp lies, follows from those before it.
     fn by_stream_time(&self, time: Option<gst::ClockTime>) -> Position {
         let counted = || lock(&self.state).counted;
@@ -562,7 +571,10 @@ impl BaseTransformImpl for WmEmbed {
                 state.before = Before::nothing("the start of the stream");
             }
             EventView::Segment(segment) => {
-                if !is_same_timeline(segment.segment(), &self.obj().segment()) {
+                let current = self.obj().segment();
+                if !is_same_timeline(segment.segment(), &current)
+                    || self.holds_more_than(segment.segment())
+                {
                     let what = "a new segment";
                     self.drain_before(what, true);
                     lock(&self.state).before.then(what, End::Unknown);

@@ -118,9 +118,10 @@
 //! goes on, and the flag is on the buffer that the frame leaves in.
 //!
 //! A new segment, new caps, a timestamp that jumps back, and more than 1 s that is missing, or a gap event that does not say how
-//! much: what is held leaves first, then marking starts afresh. So it does, without a discontinuity in the audio, where
+//! much: what is held leaves first, then marking starts afresh. What leaves next is marked as a discontinuity only if it
+//! came as one, or where timestamps jump. Marking starts afresh, too, without a discontinuity in the audio, where
 //! timestamps and frames have drifted apart by more than 40 ms, little by little. A segment that only says again what the one
-//! before said breaks nothing. A buffer that is declared a gap stays one. Without timestamps frames are counted from 0, across
+//! before said breaks nothing, nor does one that only ends elsewhere, if not before the end of what is held. A buffer that is declared a gap stays one. Without timestamps frames are counted from 0, across
 //! breaks too, until a flush or a new stream.
 //!
 //! # Metas
