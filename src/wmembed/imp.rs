@@ -209,9 +209,6 @@ impl WmEmbed {
         let state = &mut *lock(&self.state);
         let stream = state.stream.as_mut().ok_or(gst::FlowError::NotNegotiated)?;
         stream.set(marking);
-        if !stream.is_measured() {
-            self.detectability.store(0, Ordering::SeqCst);
-        }
         let (silence, start) = match following {
             Following::Begins(start) => (0, Some(start)),
             _ if !stream.is_running() => (
@@ -317,8 +314,7 @@ impl WmEmbed {
                     (time, builder.field("payload", payload.unwrap_or_default()))
                 }
                 Report::Detectability(time, measured) => {
-                    self.detectability
-                        .store(measured.score.to_bits(), Ordering::SeqCst);
+                    self.set_detectability(measured.score);
                     let builder = builder
                         .field("detectability", measured.score)
                         .field("threshold", measured.threshold)
@@ -358,6 +354,14 @@ impl WmEmbed {
             ("wmembed keeps the payload that it has: {message}")
         );
         false
+    }
+
+    /// The lock of the state is not held: who hears of it may ask for anything.
+    fn set_detectability(&self, score: f64) {
+        let score = score.to_bits();
+        if self.detectability.swap(score, Ordering::SeqCst) != score {
+            self.obj().notify("detectability");
+        }
     }
 
     fn set_latency(&self, latency: gst::ClockTime) {
@@ -498,8 +502,10 @@ impl BaseTransformImpl for WmEmbed {
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
         *lock(&self.state) = State::default();
-        self.latency.store(0, Ordering::SeqCst);
-        self.detectability.store(0, Ordering::SeqCst);
+        if self.latency.swap(0, Ordering::SeqCst) != 0 {
+            self.obj().notify("latency");
+        }
+        self.set_detectability(0.0);
         Ok(())
     }
 
@@ -544,6 +550,9 @@ impl BaseTransformImpl for WmEmbed {
             discont,
             position,
         };
+        if !lock(&self.settings).marking().is_measured() {
+            self.set_detectability(0.0);
+        }
         let following = self.arrange_for(&input)?;
         let mut reports = Vec::new();
         let outputs = self.embed(&input, following, &mut reports)?;

@@ -76,7 +76,7 @@ impl Meter {
         };
         detectability.set_payload(marking.payload.is_some());
         detectability.set_interval(marking.report_interval.seconds_f64());
-        let on = marking.enabled && !marking.report_interval.is_zero();
+        let on = marking.is_measured();
         if on != self.on {
             (self.on, self.from, self.first) = (on, arrived, None);
             self.earlier = None;

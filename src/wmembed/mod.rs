@@ -28,6 +28,8 @@
 //! | `latency` | ns | read-only: time by which audio leaves later than it came |
 //! | `detectability` | 0 | read-only: that of the latest report; 0 before it, and while nothing is measured |
 //!
+//! The last two are notified when they change, and go back to 0 when the element stops.
+//!
 //! The first six can be set in the states NULL and READY only, `payload`, `strength`, `enabled` and `report-interval`
 //! at any time. A missing or useless key is an error when the element goes to PAUSED. A key on a command line can be
 //! seen by others: prefer `key-file` there.

@@ -34,6 +34,13 @@ pub(super) struct Marking {
     pub report_interval: gst::ClockTime,
 }
 
+impl Marking {
+    /// Whether reports are wanted, and there is a mark to report about.
+    pub fn is_measured(&self) -> bool {
+        self.enabled && !self.report_interval.is_zero()
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Settings {

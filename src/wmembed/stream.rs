@@ -228,11 +228,6 @@ impl Stream {
         self.meter.set(marking, arrived);
     }
 
-    /// Whether it is measured how well the mark will be found.
-    pub fn is_measured(&self) -> bool {
-        self.meter.is_on()
-    }
-
     /// How a buffer, which is at `position` of the row clock, follows what came before. That it is marked as one which
     /// does not (`discont`) does not count where its timestamp says otherwise.
     pub fn following(

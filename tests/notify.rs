@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A property of `wmembed` that changes is notified, and one that does not change is not.
+
+mod common;
+
+use common::harness::*;
+use gst::prelude::*;
+use gst_audio::AudioFormat;
+use std::sync::{Arc, Mutex};
+
+type Values = Arc<Mutex<Vec<(String, String)>>>;
+
+/// What is notified, with the values at that moment.
+fn notified(element: &gst::Element) -> Values {
+    let all = Values::default();
+    let into = all.clone();
+    element.connect_notify(None, move |element, pspec| {
+        let value = format!("{:?}", element.property_value(pspec.name()));
+        let mut all = into.lock().unwrap();
+        all.push((pspec.name().to_string(), value));
+    });
+    all
+}
+
+fn of(values: &Values, property: &str) -> Vec<String> {
+    let values = values.lock().unwrap();
+    let of = values.iter().filter(|(name, _)| name == property);
+    of.map(|(_, value)| value.clone()).collect()
+}
+
+#[test]
+fn what_is_measured_is_notified_and_so_is_the_end_of_it() {
+    let wmembed = element("wmembed");
+    wmembed.set_property("report-interval", 2_000_000_000u64);
+    let info = info(AudioFormat::S16le, 16_000, 1);
+    let values = notified(&wmembed);
+    let mut harness = harness(&wmembed, &info);
+    let bytes = noise(&info, 16_000 * 5, 1);
+    push(&mut harness, &info, &bytes, Some(gst::ClockTime::ZERO));
+    let told = of(&values, "detectability");
+    assert_eq!(told.len(), 2, "{told:?}");
+    let last = format!("{:?}", wmembed.property_value("detectability"));
+    assert_eq!(told.last(), Some(&last));
+    wmembed.set_property("enabled", false);
+    push(&mut harness, &info, &bytes[..640], None);
+    let nothing = format!("{:?}", 0f64.to_value());
+    assert_eq!(of(&values, "detectability").last(), Some(&nothing));
+    wmembed.set_property("enabled", true);
+    push(&mut harness, &info, &bytes, None);
+    assert_ne!(of(&values, "detectability").last(), Some(&nothing));
+    values.lock().unwrap().clear();
+    drop(harness);
+    assert_eq!(wmembed.current_state(), gst::State::Null);
+    assert_eq!(of(&values, "detectability"), [nothing]);
+    assert_eq!(of(&values, "latency"), [format!("{:?}", 0u64.to_value())]);
+}
