@@ -54,3 +54,35 @@ fn what_is_measured_is_notified_and_so_is_the_end_of_it() {
     assert_eq!(of(&values, "detectability"), [nothing]);
     assert_eq!(of(&values, "latency"), [format!("{:?}", 0u64.to_value())]);
 }
+
+#[test]
+fn only_what_changes_is_notified() {
+    let wmembed = element("wmembed");
+    let values = notified(&wmembed);
+    let settable = [
+        ("key-file", "/somewhere", "/elsewhere"),
+        ("carrier", "noise", "programme"),
+        ("row-clock", "utc", "stream"),
+        ("lookahead", "false", "true"),
+        ("utc-offset", "5", "6"),
+        ("payload", "00c0ffee", ""),
+    ];
+    for (property, one, other) in settable {
+        for value in [one, one, other, other] {
+            wmembed.set_property_from_str(property, value);
+        }
+        assert_eq!(of(&values, property).len(), 2, "{property}");
+    }
+    wmembed.set_property("key-file", None::<&str>);
+    values.lock().unwrap().clear();
+    let info = info(AudioFormat::S16le, 16_000, 1);
+    let _harness = harness(&wmembed, &info);
+    for (property, one, _) in &settable[..5] {
+        wmembed.set_property_from_str(property, one);
+        assert!(of(&values, property).is_empty(), "{property} is refused");
+    }
+    wmembed.set_property("payload", "this is none");
+    assert!(of(&values, "payload").is_empty());
+    wmembed.set_property("payload", "00c0ffee");
+    assert_eq!(of(&values, "payload").len(), 1);
+}

@@ -429,8 +429,11 @@ impl ObjectImpl for WmEmbed {
         if pspec.name() == "payload" && !self.accepts_payload(value) {
             return;
         }
-        lock(&self.settings).set(value, pspec);
+        let changed = lock(&self.settings).replace(value, pspec);
         settings::log(*CAT, &*self.obj(), value, pspec);
+        if changed {
+            self.obj().notify_by_pspec(pspec);
+        }
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {

@@ -57,7 +57,8 @@ impl Default for Settings {
 
 impl Settings {
     pub fn properties() -> Vec<glib::ParamSpec> {
-        let mut properties = Shared::properties();
+        // What may be refused is notified only when it has changed.
+        let mut properties = Shared::properties_with(glib::ParamFlags::EXPLICIT_NOTIFY);
         properties.extend([
             glib::ParamSpecDouble::builder("strength")
                 .nick("Strength")
@@ -81,6 +82,7 @@ impl Settings {
                     "Use the programme 160 ms later, too (false = 288 ms less latency, a score lower by a quarter)",
                 )
                 .default_value(DEFAULT_LOOKAHEAD)
+                .explicit_notify()
                 .mutable_ready()
                 .build(),
             glib::ParamSpecInt64::builder("utc-offset")
@@ -89,6 +91,7 @@ impl Settings {
                     "Time in ns to add to the time of day, for what is broadcast later (with row-clock=utc)",
                 )
                 .default_value(DEFAULT_UTC_OFFSET)
+                .explicit_notify()
                 .mutable_ready()
                 .build(),
             glib::ParamSpecString::builder("payload")
@@ -98,6 +101,7 @@ impl Settings {
                      (empty = nothing, a stronger mark)",
                 )
                 .default_value(Some(""))
+                .explicit_notify()
                 .mutable_playing()
                 .build(),
             glib::ParamSpecUInt64::builder("report-interval")
@@ -128,6 +132,17 @@ impl Settings {
             }
             _ => self.shared.set(value, pspec),
         }
+    }
+
+    /// Takes the value of one of [`Settings::properties`]; whether that is to be notified, if GObject does not.
+    pub fn replace(&mut self, value: &glib::Value, pspec: &glib::ParamSpec) -> bool {
+        if !pspec.flags().contains(glib::ParamFlags::EXPLICIT_NOTIFY) {
+            self.set(value, pspec);
+            return false;
+        }
+        let before = self.get(pspec);
+        self.set(value, pspec);
+        before.compare(&self.get(pspec)) != Some(std::cmp::Ordering::Equal)
     }
 
     /// The value of one of [`Settings::properties`].
