@@ -6,6 +6,7 @@ mod common;
 use common::harness::*;
 use gst::prelude::*;
 use gst_audio::AudioFormat;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 
 type Values = Arc<Mutex<Vec<(String, String)>>>;
@@ -85,4 +86,49 @@ fn only_what_changes_is_notified() {
     assert!(of(&values, "payload").is_empty());
     wmembed.set_property("payload", "00c0ffee");
     assert_eq!(of(&values, "payload").len(), 1);
+}
+
+/// The warning of a key file that others can read comes while the element starts.
+#[test]
+fn a_payload_that_is_none_does_not_slip_in_while_the_element_starts() {
+    common::init();
+    let directory = common::Directory::new("notify");
+    let path = directory.write("key", common::KEY);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let wmembed = gst::ElementFactory::make("wmembed")
+        .property("key-file", path.to_str())
+        .build()
+        .unwrap();
+    let bus = gst::Bus::new();
+    let warned = Arc::new(Mutex::new(0));
+    let (count, weak) = (warned.clone(), wmembed.downgrade());
+    bus.set_sync_handler(move |_, message| {
+        if message.type_() == gst::MessageType::Warning {
+            let mut count = count.lock().unwrap();
+            *count += 1;
+            if *count == 1 {
+                drop(count);
+                let wmembed = weak.upgrade().unwrap();
+                wmembed.set_property("payload", "this is none");
+            }
+        }
+        gst::BusSyncReply::Drop
+    });
+    wmembed.set_bus(Some(&bus));
+    wmembed.set_state(gst::State::Paused).unwrap();
+    assert_eq!(
+        *warned.lock().unwrap(),
+        2,
+        "of the file, and of the payload"
+    );
+    assert_eq!(wmembed.property::<String>("payload"), "");
+    wmembed.set_state(gst::State::Null).unwrap();
+    // Stopped, it takes anything, and says so when it starts.
+    wmembed.set_property("payload", "this is none");
+    assert!(wmembed.set_state(gst::State::Paused).is_err());
+    wmembed.set_property("payload", "neither is this");
+    assert_eq!(wmembed.property::<String>("payload"), "neither is this");
+    wmembed.set_bus(None);
+    bus.unset_sync_handler();
+    wmembed.set_state(gst::State::Null).unwrap();
 }

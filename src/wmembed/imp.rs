@@ -336,24 +336,34 @@ impl WmEmbed {
         }
     }
 
-    /// Refuses a payload that is none while playing; before that, starting fails.
-    fn accepts_payload(&self, value: &glib::Value) -> bool {
-        // What is set before the start, the start checks.
-        if lock(&self.state).key.is_none() {
-            return true;
-        }
-        let text: Option<String> = value.get().expect("type checked upstream");
-        let mut settings = lock(&self.settings).clone();
-        settings.payload = text.unwrap_or_default();
-        let Err(message) = settings.check_payload() else {
-            return true;
+    /// Takes the settings that the element starts with: from now on a payload that is none is refused.
+    fn start_settings(&self) -> Result<Settings, gst::ErrorMessage> {
+        let mut settings = lock(&self.settings);
+        settings.check_payload().map_err(|message| {
+            gst::error_msg!(
+                gst::LibraryError::Settings,
+                ("wmembed cannot start: {message}")
+            )
+        })?;
+        settings.started = true;
+        Ok(settings.clone())
+    }
+
+    /// Starts with these settings.
+    fn start_with(&self, settings: Settings) -> Result<(), gst::ErrorMessage> {
+        let Settings {
+            shared, utc_offset, ..
+        } = settings;
+        shared.check("wmembed")?;
+        let key = shared.load_key(&*self.obj(), "wmembed")?;
+        let by_utc = shared.row_clock == WmRowClock::Utc;
+        self.utc
+            .start(by_utc.then(|| Mapping::with_offset(utc_offset)));
+        *lock(&self.state) = State {
+            key: Some(key),
+            ..State::default()
         };
-        gst::element_imp_warning!(
-            self,
-            gst::LibraryError::Settings,
-            ("wmembed keeps the payload that it has: {message}")
-        );
-        false
+        Ok(())
     }
 
     /// The lock of the state is not held: who hears of it may ask for anything.
@@ -426,10 +436,27 @@ impl ObjectImpl for WmEmbed {
         if settings::is_too_late(*CAT, &*self.obj(), pspec) {
             return;
         }
-        if pspec.name() == "payload" && !self.accepts_payload(value) {
-            return;
-        }
-        let changed = lock(&self.settings).replace(value, pspec);
+        // One lock for check and change, so that nothing comes between; not that of the state, which the streaming thread
+        // holds for as long as it works on a buffer.
+        let changed = {
+            let mut settings = lock(&self.settings);
+            let accepted = match pspec.name() {
+                "payload" => settings.accept_payload(value),
+                _ => Ok(()),
+            };
+            accepted.map(|()| settings.replace(value, pspec))
+        };
+        let changed = match changed {
+            Ok(changed) => changed,
+            Err(message) => {
+                gst::element_imp_warning!(
+                    self,
+                    gst::LibraryError::Settings,
+                    ("wmembed keeps the payload that it has: {message}")
+                );
+                return;
+            }
+        };
         settings::log(*CAT, &*self.obj(), value, pspec);
         if changed {
             self.obj().notify_by_pspec(pspec);
@@ -481,29 +508,16 @@ impl BaseTransformImpl for WmEmbed {
     const TRANSFORM_IP_ON_PASSTHROUGH: bool = false;
 
     fn start(&self) -> Result<(), gst::ErrorMessage> {
-        let settings = lock(&self.settings).clone();
-        settings.check_payload().map_err(|message| {
-            gst::error_msg!(
-                gst::LibraryError::Settings,
-                ("wmembed cannot start: {message}")
-            )
-        })?;
-        let Settings {
-            shared, utc_offset, ..
-        } = settings;
-        shared.check("wmembed")?;
-        let key = shared.load_key(&*self.obj(), "wmembed")?;
-        let by_utc = shared.row_clock == WmRowClock::Utc;
-        self.utc
-            .start(by_utc.then(|| Mapping::with_offset(utc_offset)));
-        *lock(&self.state) = State {
-            key: Some(key),
-            ..State::default()
-        };
-        Ok(())
+        let settings = self.start_settings()?;
+        let started = self.start_with(settings);
+        if started.is_err() {
+            lock(&self.settings).started = false;
+        }
+        started
     }
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
+        lock(&self.settings).started = false;
         *lock(&self.state) = State::default();
         if self.latency.swap(0, Ordering::SeqCst) != 0 {
             self.obj().notify("latency");
@@ -678,5 +692,39 @@ impl AudioFilterImpl for WmEmbed {
         };
         self.set_latency(latency);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    /// More than anything here takes: what is not done by then never will be.
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn whoever_sets_a_payload_does_not_wait_for_the_streaming_thread() {
+        gst::init().unwrap();
+        let element: super::super::WmEmbed = glib::Object::new();
+        element.set_property("key", "00".repeat(32));
+        element.set_state(gst::State::Paused).unwrap();
+        let imp = element.imp();
+        // The streaming thread is at work.
+        let state = lock(&imp.state);
+        let (sender, receiver) = mpsc::channel();
+        let other = element.clone();
+        let thread = std::thread::spawn(move || {
+            other.set_property("payload", "00c0ffee");
+            other.set_property("payload", "this is none");
+            sender.send(()).unwrap();
+        });
+        let done = receiver.recv_timeout(LONG);
+        drop(state);
+        thread.join().unwrap();
+        done.unwrap();
+        assert_eq!(element.property::<String>("payload"), "00c0ffee");
+        element.set_state(gst::State::Null).unwrap();
     }
 }

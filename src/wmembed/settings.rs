@@ -23,6 +23,8 @@ pub(super) struct Settings {
     pub payload: String,
     /// 0 for no reports.
     pub report_interval: gst::ClockTime,
+    /// The element has started with them, and refuses a payload that is none.
+    pub started: bool,
 }
 
 /// What can change from buffer to buffer: the rest holds the key, of which no more copies are made than are needed.
@@ -51,6 +53,7 @@ impl Default for Settings {
             utc_offset: DEFAULT_UTC_OFFSET,
             payload: String::new(),
             report_interval: DEFAULT_REPORT_INTERVAL,
+            started: false,
         }
     }
 }
@@ -132,6 +135,17 @@ impl Settings {
             }
             _ => self.shared.set(value, pspec),
         }
+    }
+
+    /// Whether a payload is one, or else what is wrong with it. What is set before the start, the start checks.
+    pub fn accept_payload(&self, value: &glib::Value) -> Result<(), String> {
+        if !self.started {
+            return Ok(());
+        }
+        let mut settings = self.clone();
+        let text: Option<String> = value.get().expect("type checked upstream");
+        settings.payload = text.unwrap_or_default();
+        settings.check_payload()
     }
 
     /// Takes the value of one of [`Settings::properties`]; whether that is to be notified, if GObject does not.
