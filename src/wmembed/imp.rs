@@ -374,6 +374,13 @@ impl WmEmbed {
         }
     }
 
+    /// What plays backwards passes, and nothing is held.
+    fn update_latency(&self, segment: &gst::Segment) {
+        let latency = lock(&self.state).stream.as_ref().map(Stream::latency);
+        let latency = latency.filter(|_| segment.rate() >= 0.0);
+        self.set_latency(latency.unwrap_or(gst::ClockTime::ZERO));
+    }
+
     fn set_latency(&self, latency: gst::ClockTime) {
         if self.latency.swap(latency.nseconds(), Ordering::SeqCst) == latency.nseconds() {
             return;
@@ -605,6 +612,7 @@ impl BaseTransformImpl for WmEmbed {
                     self.drain_before(what, true);
                     lock(&self.state).before.then(what, End::Unknown);
                 }
+                self.update_latency(segment.segment());
                 if segment.segment().rate() < 0.0 {
                     gst::warning!(
                         CAT,
@@ -676,7 +684,7 @@ impl AudioFilterImpl for WmEmbed {
             row_clock: settings.shared.row_clock.into(),
         };
         gst::debug!(CAT, imp = self, "Setting up for {config:?}");
-        let latency = {
+        {
             let mut state = lock(&self.state);
             let State {
                 key: Some(key),
@@ -688,9 +696,9 @@ impl AudioFilterImpl for WmEmbed {
             };
             let new = Stream::new(info, &config, key)
                 .map_err(|error| gst::loggable_error!(CAT, "Cannot embed: {error}"))?;
-            stream.insert(new).latency()
-        };
-        self.set_latency(latency);
+            *stream = Some(new);
+        }
+        self.update_latency(&self.obj().segment());
         Ok(())
     }
 }

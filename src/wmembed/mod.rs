@@ -110,7 +110,8 @@
 //!
 //! # Latency
 //! The element answers the LATENCY query and posts a LATENCY message when the figure changes, which is when
-//! the sample rate does. An application should recalculate the latency of its pipeline then. In a live pipeline with
+//! the sample rate does, and where audio begins to play backwards or forwards: backwards nothing is held, and it is 0. An
+//! application should recalculate the latency of its pipeline then. In a live pipeline with
 //! several branches, queues beside `wmembed` need room for more than `latency`.
 //!
 //! # Breaks
