@@ -630,6 +630,9 @@ impl BaseTransformImpl for WmEmbed {
                 let (start, duration) = gap.get();
                 self.drain_before_gap(start, duration);
             }
+            EventView::StreamGroupDone(_) => {
+                self.drain_before("the end of the stream group", true);
+            }
             EventView::Eos(_) => self.drain_before("the end of the stream", true),
             EventView::FlushStop(flush) => {
                 if flush.resets_time() {
