@@ -58,6 +58,12 @@ impl FrameClock {
         self.frames += frames;
     }
 
+    /// Counts frames that are missing, up to the timestamp that has just arrived.
+    pub fn skip(&mut self, frames: u64) {
+        self.frames += frames;
+        self.deviation = 0;
+    }
+
     /// Time from the start of the run to `frame`.
     pub fn elapsed(&self, frame: u64) -> Option<gst::ClockTime> {
         frame

@@ -26,8 +26,19 @@ type Segment = gst::FormattedSegment<gst::ClockTime>;
 pub(crate) struct Position {
     /// Nanoseconds of that clock at the first frame.
     pub time: u64,
-    /// It comes from a clock, not from what was known before. A run that counted something else is wrong.
-    pub news: bool,
+    /// What told it, if that is not what was known before. A run that counted something else is wrong.
+    pub news: Option<Source>,
+}
+
+/// What tells the time of day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A reference timestamp of the buffer.
+    Reference,
+    /// The Unix time of the start of the recording.
+    Recording,
+    /// The system's clock.
+    Clock,
 }
 
 impl Position {
@@ -35,13 +46,13 @@ impl Position {
     pub fn by_stream_time(time: Option<gst::ClockTime>) -> Self {
         Position {
             time: time.map_or(0, gst::ClockTime::nseconds),
-            news: false,
+            news: None,
         }
     }
 
     /// Whether this is news to a run that counted `expected`, give or take `tolerance`.
     pub fn contradicts(&self, expected: u64, tolerance: gst::ClockTime) -> bool {
-        self.news && self.time.abs_diff(expected) > tolerance.nseconds()
+        self.news.is_some() && self.time.abs_diff(expected) > tolerance.nseconds()
     }
 }
 
@@ -246,12 +257,12 @@ impl Mapping {
             }
             return Position {
                 time: unix,
-                news: false,
+                news: None,
             };
         }
-        let unix = match (reference, self.first) {
-            (Some(reference), _) => shifted(reference, self.offset.into()),
-            (None, Some(first)) => shifted(first, 0),
+        let (unix, source) = match (reference, self.first) {
+            (Some(reference), _) => (shifted(reference, self.offset.into()), Source::Reference),
+            (None, Some(first)) => (shifted(first, 0), Source::Recording),
             // Live audio is as old as its timestamp says; what is prepared for playing is not yet due.
             (None, None) => {
                 let late = clocks
@@ -261,16 +272,14 @@ impl Mapping {
                     .filter(|late| *late <= MOST_LATE)
                     .unwrap_or(gst::ClockTime::ZERO);
                 self.read_at = Some(clocks.unix);
-                shifted(
-                    clocks.unix,
-                    i128::from(self.offset) - i128::from(late.nseconds()),
-                )
+                let later = i128::from(self.offset) - i128::from(late.nseconds());
+                (shifted(clocks.unix, later), Source::Clock)
             }
         };
         self.pair = Some(Pair { time, unix });
         Position {
             time: unix,
-            news: true,
+            news: Some(source),
         }
     }
 }
@@ -308,12 +317,15 @@ mod tests {
     /// The position by what is known, whatever the clocks show.
     fn known(mapping: &mut Mapping, time: Option<gst::ClockTime>) -> u64 {
         let position = mapping.position(None, time, clocks(7, seconds(7)));
-        assert!(!position.news);
+        assert_eq!(position.news, None);
         position.time
     }
 
     fn news(time: u64) -> Position {
-        Position { time, news: true }
+        Position {
+            time,
+            news: Some(Source::Clock),
+        }
     }
 
     #[test]
@@ -343,7 +355,8 @@ mod tests {
         let by_clock = mapping.position(None, seconds(0), clocks(NOW, None));
         assert_eq!(by_clock, news(NOW - 3 * SECOND));
         let by_reference = mapping.position(Some(NOW + 10), seconds(1), clocks(NOW, None));
-        assert_eq!(by_reference, news(NOW + 10 - 3 * SECOND));
+        assert_eq!(by_reference.time, NOW + 10 - 3 * SECOND);
+        assert_eq!(by_reference.news, Some(Source::Reference));
         assert_eq!(known(&mut mapping, seconds(2)), NOW + 10 - 2 * SECOND);
     }
 
@@ -369,7 +382,7 @@ mod tests {
         let time = mapping.time_of(seconds(8), Some(&segment));
         assert_eq!(time, seconds(8), "by the place in the recording");
         let first = mapping.position(None, time, clocks(7, seconds(7)));
-        assert_eq!(first, news(NOW));
+        assert_eq!((first.time, first.news), (NOW, Some(Source::Recording)));
         mapping.forget();
         assert_eq!(known(&mut mapping, seconds(10)), NOW + 2 * SECOND);
         let time = Mapping::of_recording(None).time_of(seconds(8), Some(&segment));
@@ -445,7 +458,7 @@ mod tests {
         assert!(!position.contradicts(NOW + 40_000_000, tolerance));
         let known = Position {
             time: NOW,
-            news: false,
+            news: None,
         };
         assert!(!known.contradicts(0, tolerance));
     }

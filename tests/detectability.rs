@@ -233,6 +233,72 @@ fn less_than_two_seconds_are_nothing_to_talk_about() {
 }
 
 #[test]
+fn what_is_left_is_told_from_two_seconds_on() {
+    for (seconds, reports) in [(11, 1), (13, 2)] {
+        let all = said(&[], seconds, |_, _| ());
+        assert_eq!(all.len(), reports, "{seconds} s: {all:?}");
+    }
+}
+
+/// What is said about runs of this length, each 5 s after the one before, 24 s in all, of noise or of silence.
+fn said_of_runs(interval: &str, milliseconds: usize, level: u8) -> Vec<gst::Structure> {
+    let element = harness::element("wmembed");
+    element.set_property_from_str("report-interval", interval);
+    let info = info(AudioFormat::S16le, RATE, 1);
+    let mut frames = harness::noise(&info, RATE as usize * 24, 1);
+    frames.iter_mut().for_each(|byte| *byte *= level);
+    let length = RATE as usize * milliseconds / 1000;
+    let messages = messages(&element, || {
+        let mut harness = harness::harness(&element, &info);
+        for (run, audio) in frames.chunks(2 * length).enumerate() {
+            for (n, piece) in audio.chunks(2 * RATE as usize / 50).enumerate() {
+                let pts = time(run * length + n * RATE as usize / 50, RATE);
+                let gaps = gst::ClockTime::from_seconds(5 * run as u64);
+                harness.push(buffer(piece, Some(pts + gaps))).unwrap();
+            }
+        }
+        harness.push_event(gst::event::Eos::new());
+        pull_all(&mut harness);
+    });
+    reports(&messages)
+}
+
+#[test]
+fn the_interval_counts_across_breaks() {
+    let hour = said_of_runs("3600000000000", 4_000, 1);
+    assert_eq!(hour.len(), 1, "{hour:?}");
+    assert_eq!(nanoseconds(&hour[0], "timestamp"), 0);
+    let measured = nanoseconds(&hour[0], "duration");
+    assert!(
+        (23_500_000_000..=24_000_000_000).contains(&measured),
+        "{hour:?}"
+    );
+    let all = said_of_runs("10000000000", 4_000, 1);
+    assert_eq!(all.len(), 3, "{all:?}");
+    // The third run begins at 18 s, and 2 s before its end the first stretch does.
+    let second = nanoseconds(&all[1], "timestamp");
+    assert!(
+        second.abs_diff(20_000_000_000) <= 600_000_000,
+        "{second}: {all:?}"
+    );
+    for report in hour.iter().chain(&all) {
+        assert!(!is_weak(report) && score(report) > 20.0, "{report}");
+    }
+}
+
+#[test]
+fn a_weak_mark_is_told_where_runs_are_short() {
+    // Less than a score, less than a row.
+    for length in [1_000, 100] {
+        let all = said_of_runs("10000000000", length, 0);
+        assert!((2..=3).contains(&all.len()), "{length} ms: {all:?}");
+        assert!(all.iter().all(is_weak), "{length} ms: {all:?}");
+    }
+    let noise = said_of_runs("10000000000", 1_000, 1);
+    assert!(noise.iter().all(|report| !is_weak(report)), "{noise:?}");
+}
+
+#[test]
 fn there_are_no_reports_where_nothing_is_measured() {
     for properties in [
         ("report-interval", "0"),

@@ -263,6 +263,7 @@ fn nothing_overtakes_what_is_held() {
         gst::event::Segment::new(&segment),
         gst::event::SegmentDone::new(half),
         gst::event::StreamStart::new("another"),
+        gst::event::StreamGroupDone::new(gst::GroupId::next()),
         gst::event::Gap::builder(half).duration(half).build(),
         gst::event::Caps::new(
             &common::harness::info(AudioFormat::S8, 8_000, 1)

@@ -195,9 +195,9 @@ fn notifications_show_no_key() {
         pipeline.add(&element).unwrap();
         let bus = pipeline.bus().unwrap();
         pipeline.add_property_deep_notify_watch(None, true);
-        for key in [HEX, PASSPHRASE] {
+        for (key, carrier) in [(HEX, "noise"), (PASSPHRASE, "programme")] {
             element.set_property("key", key);
-            element.set_property_from_str("carrier", "noise");
+            element.set_property_from_str("carrier", carrier);
             let notified: Vec<_> =
                 std::iter::from_fn(|| bus.pop_filtered(&[gst::MessageType::PropertyNotify]))
                     .collect();

@@ -254,6 +254,32 @@ fn a_new_latency_is_announced() {
 }
 
 #[test]
+fn what_plays_backwards_is_not_held_and_has_no_latency() {
+    let wmembed = element("wmembed");
+    let mut harness = harness(&wmembed, &info(AudioFormat::F32le, 48_000, 1));
+    let forwards: u64 = wmembed.property("latency");
+    assert!(forwards > 0);
+    for (rate, expected, announced) in [
+        (1.0, forwards, 0),
+        (-1.0, 0, 1),
+        (-2.0, 0, 0),
+        (1.0, forwards, 1),
+    ] {
+        let mut segment = gst::FormattedSegment::<gst::ClockTime>::new();
+        segment.set_stop(gst::ClockTime::SECOND);
+        segment.set_rate(rate);
+        let messages = messages(&wmembed, || {
+            assert!(harness.push_event(gst::event::Segment::new(&segment)));
+        });
+        let latency = |m: &&gst::Message| m.type_() == gst::MessageType::Latency;
+        assert_eq!(messages.iter().filter(latency).count(), announced, "{rate}");
+        let expected = gst::ClockTime::from_nseconds(expected);
+        assert_eq!(harness.query_latency(), Some(expected), "{rate}");
+        assert_eq!(wmembed.property::<u64>("latency"), expected.nseconds());
+    }
+}
+
+#[test]
 fn what_others_add_is_kept_and_a_maximum_that_there_is_not_stays_none() {
     let ms = gst::ClockTime::from_mseconds;
     for (max, queues) in [

@@ -201,6 +201,114 @@ fn reference_timestamps_stay_with_their_frames() {
     }
 }
 
+/// A buffer that holds frames of several carries what the first of each kind said, moved to its own first frame.
+#[test]
+fn the_reference_of_a_short_buffer_is_not_lost() {
+    let programme = programme();
+    let sizes = [3_200, 3_200, 160, 3_200, 3_200, 160, 3_200];
+    let mut embed = Embed::new(0);
+    let mut frame = 0;
+    let length = gst::ClockTime::from_mseconds(7);
+    let mut referred = Vec::new();
+    for size in sizes {
+        let samples = &programme[frame..frame + size];
+        let pts = seconds(1) + common::harness::time(frame, RATE as u32);
+        let mut buffer = buffers(samples, pts, None).remove(0);
+        if size == 160 {
+            referred.push(frame);
+            let buffer = buffer.get_mut().unwrap();
+            let caps = gst::Caps::new_empty_simple(NTP);
+            gst::ReferenceTimestampMeta::add(buffer, &caps, seconds(100) + pts, length);
+        }
+        embed.push(vec![buffer]);
+        frame += size;
+    }
+    let mut frame = 0;
+    let mut told = 0;
+    for buffer in embed.finish() {
+        let end = frame + buffer.size() / 4;
+        let expected = referred
+            .iter()
+            .any(|first| frame < first + 160 && *first < end);
+        let meta = buffer.meta::<gst::ReferenceTimestampMeta>();
+        assert_eq!(meta.is_some(), expected, "frames {frame} to {end}");
+        if let Some(meta) = meta {
+            let off = meta
+                .timestamp()
+                .absdiff(seconds(100) + buffer.pts().unwrap());
+            assert!(off.nseconds() <= 1, "{off}");
+            assert_eq!(meta.duration(), Some(length));
+            told += 1;
+        }
+        frame = end;
+    }
+    assert!(told >= 2);
+}
+
+/// Lines of the log of wmembed in this thread, at WARNING and above.
+fn warnings(work: impl FnOnce()) -> Vec<String> {
+    let lines = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let into = lines.clone();
+    let thread = std::thread::current().id();
+    common::init();
+    gst::log::remove_default_log_function();
+    gst::log::set_threshold_for_name("wmembed", gst::DebugLevel::Warning);
+    let function = gst::log::add_log_function(move |category, level, _, _, _, _, message| {
+        let here = std::thread::current().id() == thread;
+        if here && category.name() == "wmembed" && level == gst::DebugLevel::Warning {
+            into.lock()
+                .unwrap()
+                .push(message.get().unwrap().to_string());
+        }
+    });
+    work();
+    gst::log::remove_log_function(function);
+    let lines = lines.lock().unwrap();
+    lines.clone()
+}
+
+#[test]
+fn the_warning_of_another_time_of_day_says_where_it_comes_from() {
+    let programme = programme();
+    let (first, second) = programme.split_at(4 * RATE);
+    let by_reference = warnings(|| {
+        let mut embed = Embed::new(0);
+        embed.push(buffers(first, seconds(0), Some(THEN)));
+        embed.push(buffers(second, seconds(4), Some(THEN + 50 * SECOND)));
+    });
+    assert_eq!(by_reference.len(), 1, "{by_reference:?}");
+    assert!(
+        by_reference[0].contains("reference timestamp"),
+        "{by_reference:?}"
+    );
+    let by_clock = warnings(|| {
+        let mut embed = Embed::new(0);
+        embed.harness.set_time(seconds(5)).unwrap();
+        embed.push(buffers(first, seconds(4), None));
+        for state in [gst::State::Paused, gst::State::Playing] {
+            embed.element.set_state(state).unwrap();
+        }
+        embed.harness.set_time(seconds(59)).unwrap();
+        embed.push(buffers(second, seconds(8), None));
+    });
+    assert_eq!(by_clock.len(), 1, "{by_clock:?}");
+    assert!(by_clock[0].contains("system's clock"), "{by_clock:?}");
+    assert!(!by_clock[0].contains("reference"), "{by_clock:?}");
+}
+
+#[test]
+fn a_reference_that_jitters_is_not_told_more_than_once_a_second() {
+    let warnings = warnings(|| {
+        let mut input = buffers(&programme(), seconds(0), None);
+        for (n, buffer) in input.iter_mut().enumerate() {
+            let off = if n % 2 == 1 { SECOND } else { 0 };
+            refer(buffer, UNIX, THEN + n as i64 * SECOND / 4 + off);
+        }
+        Embed::mark(0, input);
+    });
+    assert!((7..=9).contains(&warnings.len()), "{}", warnings.len());
+}
+
 #[test]
 fn where_the_reference_moves_marking_starts_anew_and_the_audio_goes_on() {
     let programme = programme();

@@ -46,7 +46,7 @@ pub struct DetectabilityReport {
     pub threshold: f64,
     /// More than half of the scores were below the threshold.
     pub weak: bool,
-    /// First frame of the stretch, counted since [`Detectability::reset`].
+    /// First frame of the stretch, counted since [`Detectability::reset`]: of audio, whatever was missing in between.
     pub start: u64,
     /// First frame after it.
     pub end: u64,
@@ -91,8 +91,13 @@ pub struct Detectability {
     pilots: Pilots,
     thresholds: Thresholds,
     next_window: u64,
-    /// Nanoseconds of the row clock at frame 0.
+    /// Nanoseconds of the row clock where the audio began, or went on after [`Detectability::interrupt`].
     start: u64,
+    /// Frames before that, and all frames.
+    before: u64,
+    pushed: u64,
+    /// Frames of stretches of audio that were too short for a row.
+    unheard: u64,
     /// Row under way, in rows of the row clock.
     row: Option<u64>,
     rows: [Row; ROWS_IN_SCORE],
@@ -108,7 +113,7 @@ struct Row([(f32, f32); 2]);
 /// The scores since the latest report.
 #[derive(Debug, Clone, Copy, Default)]
 struct Stretch {
-    /// Nanoseconds of the row clock at its beginning.
+    /// Its first frame.
     start: u64,
     rows: u64,
     scores: u64,
@@ -160,6 +165,9 @@ impl Detectability {
             thresholds: Thresholds::new(1, rows, SPEEDS, SPEEDS / 2, FALSE_ALARMS),
             next_window: 0,
             start: 0,
+            before: 0,
+            pushed: 0,
+            unheard: 0,
             row: None,
             rows: [Row::default(); ROWS_IN_SCORE],
             rows_ended: 0,
@@ -182,25 +190,59 @@ impl Detectability {
 
     /// Forgets all audio. The next frame is at `nanoseconds` of the row clock. Interval and payload stay.
     pub fn reset(&mut self, nanoseconds: u64) {
+        (self.before, self.pushed, self.unheard) = (0, 0, 0);
+        self.rows_ended = 0;
+        self.rows.fill(Row::default());
+        self.stretch = Stretch::default();
+        self.resume(nanoseconds);
+    }
+
+    /// Goes on after [`Detectability::interrupt`]. The next frame is at `nanoseconds` of the row clock.
+    pub fn resume(&mut self, nanoseconds: u64) {
         self.downmix.reset();
         self.decimator.reset();
         self.received.reset();
         // The middle of the first window is where the audio begins.
         self.received.extend(self.size / 2);
         self.of_row.fill(0.0);
-        (self.start, self.next_window) = (nanoseconds, 0);
-        (self.row, self.rows_ended) = (None, 0);
-        self.rows.fill(Row::default());
-        self.stretch = Stretch {
-            start: nanoseconds,
-            ..Stretch::default()
-        };
+        (self.start, self.next_window, self.row) = (nanoseconds, 0, None);
+        self.before = self.pushed;
+    }
+
+    /// Tells that the audio breaks off here. Scores and reports go on with what comes after
+    /// [`Detectability::resume`], so that they tell of short pieces of audio, too.
+    pub fn interrupt(&mut self, report: &mut dyn FnMut(&DetectabilityReport)) {
+        let end = self.pushed;
+        if let Some(row) = self.row.take() {
+            self.end_row(row, end, report);
+        } else {
+            self.unheard += end - self.before;
+        }
+        self.before = end;
+        // In what is too short for a row nothing is heard.
+        let row = (self.sample_rate * ROW_NANOSECONDS / 1_000_000_000).max(1);
+        while self.unheard >= row {
+            self.unheard -= row;
+            self.of_row.fill(0.0);
+            self.end_row(0, end, report);
+        }
+    }
+
+    /// Frames since [`Detectability::reset`].
+    pub fn heard(&self) -> u64 {
+        self.pushed
+    }
+
+    /// First frame of the stretch that the next report will be about.
+    pub fn stretch_start(&self) -> u64 {
+        self.stretch.start
     }
 
     /// Takes interleaved frames, as they are heard, and calls `report` once an interval. Samples that are not finite
     /// count as 0.
     pub fn push(&mut self, input: &[f32], report: &mut dyn FnMut(&DetectabilityReport)) {
         debug_assert_eq!(input.len() % self.channels, 0);
+        self.pushed += (input.len() / self.channels) as u64;
         for piece in input.chunks(self.block * self.channels) {
             let mix = &mut self.mix[..piece.len() / self.channels];
             self.downmix.mix(piece, mix);
@@ -212,15 +254,15 @@ impl Detectability {
         }
     }
 
-    /// Tells that no more audio follows: reports about what there is, if that is 2 s. [`Detectability::reset`] is to
-    /// follow.
+    /// Tells that no more audio follows: reports about what there is since the latest report, if that is 2 s.
+    /// [`Detectability::reset`] is to follow.
     pub fn finish(&mut self, report: &mut dyn FnMut(&DetectabilityReport)) {
-        let Some(row) = self.row.take() else {
-            return;
-        };
-        let end = self.time(self.next_window).min(end_of(row));
-        self.end_row(row, end, report);
-        if self.stretch.scores > 0 {
+        let mut end = self.before;
+        if let Some(row) = self.row.take() {
+            end = self.frame(self.time(self.next_window).min(end_of(row)));
+            self.end_row(row, end, report);
+        }
+        if self.stretch.rows >= ROWS_IN_SCORE as u64 && self.stretch.scores > 0 {
             report(&self.end_stretch(end));
         }
     }
@@ -254,7 +296,7 @@ impl Detectability {
         if let Some(ended) = self.row.replace(row)
             && ended != row
         {
-            self.end_row(ended, end_of(ended), report);
+            self.end_row(ended, self.frame(end_of(ended)), report);
         }
         self.map.chips(&self.products, &mut self.chips);
         for (sum, chip) in self.of_row.iter_mut().zip(&self.chips) {
@@ -262,7 +304,7 @@ impl Detectability {
         }
     }
 
-    /// Takes a row, which is heard up to `end` nanoseconds of the row clock.
+    /// Takes a row, which is heard up to frame `end`.
     fn end_row(&mut self, row: u64, end: u64, report: &mut dyn FnMut(&DetectabilityReport)) {
         let mut signs = [0.0; CHIPS];
         let number = self.row_clock.row(row * ROW_NANOSECONDS);
@@ -293,7 +335,7 @@ impl Detectability {
         self.thresholds.of(SPEEDS / 2, self.pilots, windows::LATEST)
     }
 
-    /// Begins the next stretch at `end` nanoseconds of the row clock.
+    /// Begins the next stretch at frame `end`.
     fn end_stretch(&mut self, end: u64) -> DetectabilityReport {
         let next = Stretch {
             start: end,
@@ -304,15 +346,16 @@ impl Detectability {
             score: (stretch.sum / stretch.scores.max(1) as f64).max(0.0),
             threshold: self.threshold(),
             weak: 2 * stretch.below > stretch.scores,
-            start: self.frame(stretch.start),
-            end: self.frame(end),
+            start: stretch.start,
+            end,
         }
     }
 
     /// The frame at `nanoseconds` of the row clock.
     fn frame(&self, nanoseconds: u64) -> u64 {
         let since = nanoseconds.saturating_sub(self.start) as u128;
-        (since * self.sample_rate as u128 / 1_000_000_000) as u64
+        let since = (since * self.sample_rate as u128 / 1_000_000_000) as u64;
+        self.before.saturating_add(since)
     }
 }
 

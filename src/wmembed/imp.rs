@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 use super::settings::Settings;
-use super::stream::{Following, Report, Start, Stream, Why};
+use super::stream::{Before, End, Following, Output, Report, Start, Stream, Why};
 use crate::audio;
 use crate::clock::TOLERANCE;
 use crate::settings::{self, WmRowClock, lock};
-use crate::utc::{Mapping, Position, Unclipped, Utc};
+use crate::utc::{Mapping, Position, Source, Unclipped, Utc};
 use crate::watermark::{EmbedderConfig, Key};
 use gst::glib;
 use gst::prelude::*;
@@ -15,7 +15,7 @@ use gst_base::prelude::*;
 use gst_base::subclass::base_transform::{BaseTransformImplExt, GenerateOutputSuccess};
 use once_cell::sync::Lazy;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 static CAT: Lazy<gst::DebugCategory> = Lazy::new(|| {
     gst::DebugCategory::new(
@@ -29,8 +29,12 @@ static CAT: Lazy<gst::DebugCategory> = Lazy::new(|| {
 struct State {
     key: Option<Key>,
     stream: Option<Stream>,
+    /// What came before the next run.
+    before: Before,
     /// Nanoseconds of the row clock up to which frames were counted, for buffers without timestamps.
     counted: Option<u64>,
+    /// Audio since the latest warning that the time of day is another one, if there was one.
+    since_warning: Option<gst::ClockTime>,
 }
 
 /// A buffer, and where it lies.
@@ -38,6 +42,8 @@ struct Input<'a> {
     buffer: &'a gst::BufferRef,
     /// What is missing at its beginning.
     clipped: gst::ClockTime,
+    /// It is marked as one that does not follow what came before.
+    discont: bool,
     position: Position,
 }
 
@@ -47,6 +53,10 @@ pub struct WmEmbed {
     state: Mutex<State>,
     utc: Utc,
     unclipped: Unclipped,
+    /// A discontinuity came in, and no buffer has been taken since.
+    discont: AtomicBool,
+    /// The base class is about to mark the next buffer that it pushes as a discontinuity.
+    marks_next: AtomicBool,
     /// Nanoseconds. Not part of the state, so that a query never waits for the streaming thread.
     latency: AtomicU64,
     /// Bits of the latest score that was reported; 0 while nothing is measured.
@@ -68,28 +78,119 @@ impl WmEmbed {
         self.state.is_poisoned()
     }
 
-    /// Pushes all that is held and ends the run.
-    fn drain(&self) -> Result<gst::FlowSuccess, gst::FlowError> {
+    /// Pushes all that is held and ends the run. Where `all` ends, and not only this run, what was measured is told.
+    fn drain(&self, all: bool) -> Result<gst::FlowSuccess, gst::FlowError> {
         // Release the lock before pushing: downstream may come back with a query or a property.
         let mut reports = Vec::new();
-        let buffers = match &mut lock(&self.state).stream {
-            Some(stream) => stream.drain(&mut reports)?,
+        let outputs = match &mut lock(&self.state).stream {
+            Some(stream) => {
+                let outputs = stream.drain(&mut reports)?;
+                if all {
+                    stream.finish(&mut reports);
+                }
+                outputs
+            }
             None => Vec::new(),
         };
         let segment = self.obj().segment();
         self.post(reports, segment.downcast_ref());
-        for buffer in buffers {
-            gst::log!(CAT, imp = self, "Draining {buffer:?}");
-            self.obj().src_pad().push(buffer)?;
+        self.push(outputs)
+    }
+
+    /// Pushes what leaves, in order.
+    fn push(&self, outputs: Vec<Output>) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let obj = self.obj();
+        for output in outputs {
+            gst::log!(CAT, imp = self, "Pushing {output:?}");
+            match output {
+                Output::Buffer(buffer) => {
+                    obj.src_pad().push(buffer)?;
+                }
+                Output::Event(event) => {
+                    obj.src_pad().push_event(event);
+                }
+            }
         }
         Ok(gst::FlowSuccess::Ok)
     }
 
-    fn drain_before(&self, what: &str) {
-        if let Err(error) = self.drain() {
+    /// Leaves the last buffer of what leaves to the base class, which keeps account of it: unless it would mark it as
+    /// the discontinuity that came in, while that is still held.
+    fn leave(&self, mut outputs: Vec<Output>) -> Result<GenerateOutputSuccess, gst::FlowError> {
+        let marks_next = self.marks_next.load(Ordering::SeqCst);
+        let last = outputs.pop_if(|output| match output {
+            Output::Buffer(buffer) => {
+                !marks_next || buffer.flags().contains(gst::BufferFlags::DISCONT)
+            }
+            Output::Event(_) => false,
+        });
+        self.push(outputs)?;
+        let Some(Output::Buffer(buffer)) = last else {
+            return Ok(GenerateOutputSuccess::NoOutput);
+        };
+        self.marks_next.store(false, Ordering::SeqCst);
+        Ok(GenerateOutputSuccess::Buffer(buffer))
+    }
+
+    /// Takes a gap event if marking goes on across it: it leaves between the audio before it and the audio after it.
+    fn takes_gap(&self, event: &gst::Event) -> bool {
+        let gst::EventView::Gap(gap) = event.view() else {
+            return false;
+        };
+        let (start, duration) = gap.get();
+        let mut reports = Vec::new();
+        let outputs = {
+            let state = &mut *lock(&self.state);
+            let Some(stream) = &mut state.stream else {
+                return false;
+            };
+            let Some((before, frames)) = stream.frames_of_gap(start, duration) else {
+                return false;
+            };
+            gst::log!(CAT, imp = self, "A gap of {frames} frames, after {before}");
+            let outputs = stream.bridge(before, frames, event, &mut reports);
+            state.counted = stream.position_after();
+            self.utc.count(state.counted);
+            outputs
+        };
+        let segment = self.obj().segment();
+        self.post(reports, segment.downcast_ref());
+        if let Err(error) = outputs.and_then(|outputs| self.push(outputs)) {
+            // Not fatal here: the next push gives the same answer to whoever asks for it.
+            gst::debug!(CAT, imp = self, "Pushing what a gap lets go: {error:?}");
+        }
+        true
+    }
+
+    fn drain_before(&self, what: &'static str, all: bool) {
+        {
+            let state = &mut *lock(&self.state);
+            let end = state.stream.as_ref().and_then(Stream::end);
+            let end = end.map_or(state.before.end, End::At);
+            state.before.then(what, end);
+        }
+        if let Err(error) = self.drain(all) {
             // Not fatal here: the next push gives the same answer to whoever asks for it.
             gst::debug!(CAT, imp = self, "Draining before {what}: {error:?}");
         }
+    }
+
+    /// Drains before a gap across which marking does not go on.
+    fn drain_before_gap(&self, start: gst::ClockTime, duration: Option<gst::ClockTime>) {
+        let what = "a gap event";
+        self.drain_before(what, false);
+        let end = duration.and_then(|duration| start.checked_add(duration));
+        let end = end.map_or(End::Unknown, End::At);
+        lock(&self.state).before.then(what, end);
+    }
+
+    /// Whether a segment ends before what is held, which then would be cut off behind it.
+    fn holds_more_than(&self, segment: &gst::Segment) -> bool {
+        let stop = segment
+            .downcast_ref::<gst::ClockTime>()
+            .and_then(|s| s.stop());
+        let end = lock(&self.state).stream.as_ref().and_then(Stream::end);
+        stop.zip(end).is_some_and(|(stop, end)| stop < end)
     }
 
     /// Where a buffer without timestamp lies, follows from those before it.
@@ -103,64 +204,103 @@ impl WmEmbed {
         input: &Input,
         following: Following,
         reports: &mut Vec<Report>,
-    ) -> Result<Option<gst::Buffer>, gst::FlowError> {
+    ) -> Result<Vec<Output>, gst::FlowError> {
         let marking = lock(&self.settings).marking();
         let state = &mut *lock(&self.state);
         let stream = state.stream.as_mut().ok_or(gst::FlowError::NotNegotiated)?;
         stream.set(marking);
-        if !stream.is_measured() {
-            self.detectability.store(0, Ordering::SeqCst);
-        }
-        let start = match following {
-            Following::Continues if stream.is_running() => None,
-            Following::Continues => Some(Start::with(input.buffer)),
-            Following::Begins(start) => Some(start),
+        let (silence, start) = match following {
+            Following::Begins(start) => (0, Some(start)),
+            _ if !stream.is_running() => (
+                0,
+                Some(Start::with(input.buffer, input.discont, &state.before)),
+            ),
+            Following::AfterSilence(frames) => (frames, None),
+            Following::Continues => (0, None),
         };
         if let Some(start) = start {
             gst::debug!(
                 CAT,
                 imp = self,
-                "Starting ({:?}) at timestamp {} and position {} ns of the row clock",
-                start.why,
+                "Marking starts at timestamp {} and position {} ns of the row clock: {}",
                 input.buffer.pts().display(),
-                input.position.time
+                input.position.time,
+                start.why
             );
             stream.begin(&start, input.position.time);
+            state.before = Before {
+                what: "a run",
+                end: End::Unknown,
+            };
+        } else if input.discont {
+            gst::debug!(
+                CAT,
+                imp = self,
+                "Marking goes on across the discontinuity at {}",
+                input.buffer.pts().display()
+            );
         }
-        let output = stream.push(input.buffer, input.clipped, reports)?;
+        let mut outputs = Vec::new();
+        if silence > 0 {
+            gst::debug!(
+                CAT,
+                imp = self,
+                "{silence} frames are missing before the buffer at {}: taken for silence",
+                input.buffer.pts().display()
+            );
+            outputs = stream.silence(silence, None, reports)?;
+        }
+        outputs.extend(stream.push(input.buffer, input.clipped, input.discont, reports)?);
         state.counted = stream.position_after();
         self.utc.count(state.counted);
-        Ok(output)
+        Ok(outputs)
     }
 
     /// Drains if a buffer does not continue what came before.
-    fn arrange_for(
-        &self,
-        buffer: &gst::BufferRef,
-        position: &Position,
-    ) -> Result<Following, gst::FlowError> {
-        let (sound, following) = match &mut lock(&self.state).stream {
-            Some(stream) => (stream.check(buffer), stream.following(buffer, position)),
-            None => return Err(gst::FlowError::NotNegotiated),
+    fn arrange_for(&self, input: &Input) -> Result<Following, gst::FlowError> {
+        let (buffer, position) = (input.buffer, &input.position);
+        let (length, following, since_warning) = {
+            let state = &mut *lock(&self.state);
+            let stream = state.stream.as_mut().ok_or(gst::FlowError::NotNegotiated)?;
+            let length = stream.length(buffer);
+            let since = state.since_warning.zip(length.as_ref().ok().copied());
+            let since = since.map(|(since, length)| since.saturating_add(length));
+            state.since_warning = since;
+            (
+                length,
+                stream.following(buffer, input.discont, position, &state.before),
+                since,
+            )
         };
-        if let Err(message) = sound {
+        if let Err(message) = length {
             self.post_error_message(message);
             return Err(gst::FlowError::Error);
         }
         if let Following::Begins(start) = &following {
-            if start.why == Why::TimeOfDay {
-                // Once in a while that is drift. All the time it is a source whose clock jitters, and a weak mark.
-                gst::warning!(
-                    CAT,
-                    imp = self,
-                    "By its reference timestamp the buffer at {} is more than {TOLERANCE} away from where it was \
-                     expected: marking starts afresh",
-                    buffer.pts().display()
-                );
+            if let Why::TimeOfDay(source) = start.why
+                && since_warning.is_none_or(|since| since >= gst::ClockTime::SECOND)
+            {
+                self.warn_of_time(buffer, source);
             }
-            self.drain()?;
+            self.drain(false)?;
         }
         Ok(following)
+    }
+
+    /// Once in a while that is drift. All the time it is a source whose clock jitters, and a weak mark.
+    fn warn_of_time(&self, buffer: &gst::BufferRef, source: Source) {
+        lock(&self.state).since_warning = Some(gst::ClockTime::ZERO);
+        let by = match source {
+            Source::Reference => "its reference timestamp",
+            Source::Recording => "the start of the recording",
+            Source::Clock => "the system's clock, which was read again,",
+        };
+        gst::warning!(
+            CAT,
+            imp = self,
+            "By {by} the buffer at {} is more than {TOLERANCE} away from where it was expected: marking starts afresh",
+            buffer.pts().display()
+        );
     }
 
     /// Tells what there is to tell. No lock is held: who hears of it may set a property.
@@ -173,14 +313,13 @@ impl WmEmbed {
                     let payload = payload.map(|payload| payload.to_string());
                     (time, builder.field("payload", payload.unwrap_or_default()))
                 }
-                Report::Detectability(time, duration, measured) => {
-                    self.detectability
-                        .store(measured.score.to_bits(), Ordering::SeqCst);
+                Report::Detectability(time, measured) => {
+                    self.set_detectability(measured.score);
                     let builder = builder
                         .field("detectability", measured.score)
                         .field("threshold", measured.threshold)
                         .field("weak", measured.weak)
-                        .field_if_some("duration", duration);
+                        .field_if_some("duration", measured.duration);
                     (time, builder)
                 }
             };
@@ -197,24 +336,49 @@ impl WmEmbed {
         }
     }
 
-    /// Refuses a payload that is none while playing; before that, starting fails.
-    fn accepts_payload(&self, value: &glib::Value) -> bool {
-        // What is set before the start, the start checks.
-        if lock(&self.state).key.is_none() {
-            return true;
-        }
-        let text: Option<String> = value.get().expect("type checked upstream");
-        let mut settings = lock(&self.settings).clone();
-        settings.payload = text.unwrap_or_default();
-        let Err(message) = settings.check_payload() else {
-            return true;
+    /// Takes the settings that the element starts with: from now on a payload that is none is refused.
+    fn start_settings(&self) -> Result<Settings, gst::ErrorMessage> {
+        let mut settings = lock(&self.settings);
+        settings.check_payload().map_err(|message| {
+            gst::error_msg!(
+                gst::LibraryError::Settings,
+                ("wmembed cannot start: {message}")
+            )
+        })?;
+        settings.started = true;
+        Ok(settings.clone())
+    }
+
+    /// Starts with these settings.
+    fn start_with(&self, settings: Settings) -> Result<(), gst::ErrorMessage> {
+        let Settings {
+            shared, utc_offset, ..
+        } = settings;
+        shared.check("wmembed")?;
+        let key = shared.load_key(&*self.obj(), "wmembed")?;
+        let by_utc = shared.row_clock == WmRowClock::Utc;
+        self.utc
+            .start(by_utc.then(|| Mapping::with_offset(utc_offset)));
+        *lock(&self.state) = State {
+            key: Some(key),
+            ..State::default()
         };
-        gst::element_imp_warning!(
-            self,
-            gst::LibraryError::Settings,
-            ("wmembed keeps the payload that it has: {message}")
-        );
-        false
+        Ok(())
+    }
+
+    /// The lock of the state is not held: who hears of it may ask for anything.
+    fn set_detectability(&self, score: f64) {
+        let score = score.to_bits();
+        if self.detectability.swap(score, Ordering::SeqCst) != score {
+            self.obj().notify("detectability");
+        }
+    }
+
+    /// What plays backwards passes, and nothing is held.
+    fn update_latency(&self, segment: &gst::Segment) {
+        let latency = lock(&self.state).stream.as_ref().map(Stream::latency);
+        let latency = latency.filter(|_| segment.rate() >= 0.0);
+        self.set_latency(latency.unwrap_or(gst::ClockTime::ZERO));
     }
 
     fn set_latency(&self, latency: gst::ClockTime) {
@@ -279,11 +443,31 @@ impl ObjectImpl for WmEmbed {
         if settings::is_too_late(*CAT, &*self.obj(), pspec) {
             return;
         }
-        if pspec.name() == "payload" && !self.accepts_payload(value) {
-            return;
-        }
-        lock(&self.settings).set(value, pspec);
+        // One lock for check and change, so that nothing comes between; not that of the state, which the streaming thread
+        // holds for as long as it works on a buffer.
+        let changed = {
+            let mut settings = lock(&self.settings);
+            let accepted = match pspec.name() {
+                "payload" => settings.accept_payload(value),
+                _ => Ok(()),
+            };
+            accepted.map(|()| settings.replace(value, pspec))
+        };
+        let changed = match changed {
+            Ok(changed) => changed,
+            Err(message) => {
+                gst::element_imp_warning!(
+                    self,
+                    gst::LibraryError::Settings,
+                    ("wmembed keeps the payload that it has: {message}")
+                );
+                return;
+            }
+        };
         settings::log(*CAT, &*self.obj(), value, pspec);
+        if changed {
+            self.obj().notify_by_pspec(pspec);
+        }
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
@@ -331,32 +515,21 @@ impl BaseTransformImpl for WmEmbed {
     const TRANSFORM_IP_ON_PASSTHROUGH: bool = false;
 
     fn start(&self) -> Result<(), gst::ErrorMessage> {
-        let settings = lock(&self.settings).clone();
-        settings.check_payload().map_err(|message| {
-            gst::error_msg!(
-                gst::LibraryError::Settings,
-                ("wmembed cannot start: {message}")
-            )
-        })?;
-        let Settings {
-            shared, utc_offset, ..
-        } = settings;
-        shared.check("wmembed")?;
-        let key = shared.load_key(&*self.obj(), "wmembed")?;
-        let by_utc = shared.row_clock == WmRowClock::Utc;
-        self.utc
-            .start(by_utc.then(|| Mapping::with_offset(utc_offset)));
-        *lock(&self.state) = State {
-            key: Some(key),
-            ..State::default()
-        };
-        Ok(())
+        let settings = self.start_settings()?;
+        let started = self.start_with(settings);
+        if started.is_err() {
+            lock(&self.settings).started = false;
+        }
+        started
     }
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
+        lock(&self.settings).started = false;
         *lock(&self.state) = State::default();
-        self.latency.store(0, Ordering::SeqCst);
-        self.detectability.store(0, Ordering::SeqCst);
+        if self.latency.swap(0, Ordering::SeqCst) != 0 {
+            self.obj().notify("latency");
+        }
+        self.set_detectability(0.0);
         Ok(())
     }
 
@@ -366,6 +539,10 @@ impl BaseTransformImpl for WmEmbed {
         buffer: gst::Buffer,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
         self.unclipped.arrives(&buffer);
+        if buffer.flags().contains(gst::BufferFlags::DISCONT) {
+            self.discont.store(true, Ordering::SeqCst);
+        }
+        self.marks_next.store(is_discont, Ordering::SeqCst);
         self.parent_submit_input_buffer(is_discont, buffer)
     }
 
@@ -374,6 +551,7 @@ impl BaseTransformImpl for WmEmbed {
         let Some(buffer) = self.take_queued_buffer() else {
             return Ok(GenerateOutputSuccess::NoOutput);
         };
+        let discont = self.discont.swap(false, Ordering::SeqCst);
         let segment = self.obj().segment();
         if segment.rate() < 0.0 {
             return Ok(GenerateOutputSuccess::Buffer(buffer));
@@ -390,19 +568,20 @@ impl BaseTransformImpl for WmEmbed {
             .utc
             .position(&*self.obj(), &buffer, clipped, segment)
             .unwrap_or_else(|| self.by_stream_time(stream_time));
-        let following = self.arrange_for(&buffer, &position)?;
-        let mut reports = Vec::new();
         let input = Input {
             buffer: &buffer,
             clipped,
+            discont,
             position,
         };
-        let output = self.embed(&input, following, &mut reports)?;
+        if !lock(&self.settings).marking().is_measured() {
+            self.set_detectability(0.0);
+        }
+        let following = self.arrange_for(&input)?;
+        let mut reports = Vec::new();
+        let outputs = self.embed(&input, following, &mut reports)?;
         self.post(reports, segment);
-        Ok(output.map_or(
-            GenerateOutputSuccess::NoOutput,
-            GenerateOutputSuccess::Buffer,
-        ))
+        self.leave(outputs)
     }
 
     fn propose_allocation(
@@ -419,13 +598,21 @@ impl BaseTransformImpl for WmEmbed {
         use gst::EventView;
         match event.view() {
             EventView::StreamStart(_) => {
-                self.drain_before("a new stream");
-                lock(&self.state).counted = None;
+                self.drain_before("a new stream", true);
+                let state = &mut *lock(&self.state);
+                state.counted = None;
+                state.before = Before::nothing("the start of the stream");
             }
             EventView::Segment(segment) => {
-                if !is_same_timeline(segment.segment(), &self.obj().segment()) {
-                    self.drain_before("a new segment");
+                let current = self.obj().segment();
+                if !is_same_timeline(segment.segment(), &current)
+                    || self.holds_more_than(segment.segment())
+                {
+                    let what = "a new segment";
+                    self.drain_before(what, true);
+                    lock(&self.state).before.then(what, End::Unknown);
                 }
+                self.update_latency(segment.segment());
                 if segment.segment().rate() < 0.0 {
                     gst::warning!(
                         CAT,
@@ -434,16 +621,27 @@ impl BaseTransformImpl for WmEmbed {
                     );
                 }
             }
-            EventView::SegmentDone(_) => self.drain_before("the end of the segment"),
+            EventView::SegmentDone(_) => self.drain_before("the end of the segment", true),
             // Passed on at once, it would overtake what is held.
-            EventView::Gap(_) => self.drain_before("a gap"),
-            EventView::Eos(_) => self.drain_before("the end of the stream"),
+            EventView::Gap(gap) => {
+                if self.takes_gap(&event) {
+                    return true;
+                }
+                let (start, duration) = gap.get();
+                self.drain_before_gap(start, duration);
+            }
+            EventView::StreamGroupDone(_) => {
+                self.drain_before("the end of the stream group", true);
+            }
+            EventView::Eos(_) => self.drain_before("the end of the stream", true),
             EventView::FlushStop(flush) => {
                 if flush.resets_time() {
                     self.utc.restart_time();
                 }
+                self.discont.store(false, Ordering::SeqCst);
                 let state = &mut *lock(&self.state);
                 state.counted = None;
+                state.before = Before::nothing("a flush");
                 if let Some(stream) = &mut state.stream {
                     stream.clear();
                 }
@@ -478,7 +676,7 @@ impl AudioFilterImpl for WmEmbed {
 
     fn setup(&self, info: &gst_audio::AudioInfo) -> Result<(), gst::LoggableError> {
         // The new caps are not downstream yet, so what is held still leaves with the old ones.
-        self.drain_before("new caps");
+        self.drain_before("new caps", true);
         let settings = lock(&self.settings).clone();
         let config = EmbedderConfig {
             sample_rate: info.rate(),
@@ -489,7 +687,7 @@ impl AudioFilterImpl for WmEmbed {
             row_clock: settings.shared.row_clock.into(),
         };
         gst::debug!(CAT, imp = self, "Setting up for {config:?}");
-        let latency = {
+        {
             let mut state = lock(&self.state);
             let State {
                 key: Some(key),
@@ -501,9 +699,43 @@ impl AudioFilterImpl for WmEmbed {
             };
             let new = Stream::new(info, &config, key)
                 .map_err(|error| gst::loggable_error!(CAT, "Cannot embed: {error}"))?;
-            stream.insert(new).latency()
-        };
-        self.set_latency(latency);
+            *stream = Some(new);
+        }
+        self.update_latency(&self.obj().segment());
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    /// More than anything here takes: what is not done by then never will be.
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn whoever_sets_a_payload_does_not_wait_for_the_streaming_thread() {
+        gst::init().unwrap();
+        let element: super::super::WmEmbed = glib::Object::new();
+        element.set_property("key", "00".repeat(32));
+        element.set_state(gst::State::Paused).unwrap();
+        let imp = element.imp();
+        // The streaming thread is at work.
+        let state = lock(&imp.state);
+        let (sender, receiver) = mpsc::channel();
+        let other = element.clone();
+        let thread = std::thread::spawn(move || {
+            other.set_property("payload", "00c0ffee");
+            other.set_property("payload", "this is none");
+            sender.send(()).unwrap();
+        });
+        let done = receiver.recv_timeout(LONG);
+        drop(state);
+        thread.join().unwrap();
+        done.unwrap();
+        assert_eq!(element.property::<String>("payload"), "00c0ffee");
+        element.set_state(gst::State::Null).unwrap();
     }
 }

@@ -2,17 +2,29 @@
 //! Measures how well the mark will be found, in what leaves `wmembed`.
 
 use super::settings::Marking;
-use crate::watermark::{Carrier, ConfigError, Detectability, EmbedderConfig, Key};
+use crate::clock::FrameClock;
+use crate::watermark::{
+    Carrier, ConfigError, Detectability, DetectabilityReport, EmbedderConfig, Key,
+};
 use gst::prelude::*;
 
-/// What was measured in a stretch of a run, as frames of the run.
+/// What was measured in a stretch of audio.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Measured {
     pub score: f64,
     pub threshold: f64,
     pub weak: bool,
-    pub start: u64,
-    pub end: u64,
+    pub start: Start,
+    pub duration: Option<gst::ClockTime>,
+}
+
+/// Where a stretch begins.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Start {
+    /// At a frame of the run.
+    Frame(u64),
+    /// In an earlier run, at this timestamp.
+    Earlier(Option<gst::ClockTime>),
 }
 
 /// Listens to what leaves while the element marks.
@@ -28,8 +40,12 @@ pub(super) struct Meter {
     from: u64,
     /// Frames of the run that have left.
     left: u64,
-    /// First frame that was listened to, once there is one.
+    /// First frame of the run that was listened to, once there is one.
     first: Option<u64>,
+    /// Frames that were listened to before it, in earlier runs.
+    before: u64,
+    /// Where the stretch begins that an earlier run left, if one did.
+    earlier: Option<Option<gst::ClockTime>>,
 }
 
 impl Meter {
@@ -48,6 +64,8 @@ impl Meter {
             from: 0,
             left: 0,
             first: None,
+            before: 0,
+            earlier: None,
         })
     }
 
@@ -58,9 +76,10 @@ impl Meter {
         };
         detectability.set_payload(marking.payload.is_some());
         detectability.set_interval(marking.report_interval.seconds_f64());
-        let on = marking.enabled && !marking.report_interval.is_zero();
+        let on = marking.is_measured();
         if on != self.on {
             (self.on, self.from, self.first) = (on, arrived, None);
+            self.earlier = None;
         }
     }
 
@@ -89,35 +108,105 @@ impl Meter {
             return;
         }
         let (position, rate) = (self.position, self.rate);
-        let first = *self.first.get_or_insert_with(|| {
+        if self.first.is_none() {
             let frame = at + skip;
             let elapsed = frame.mul_div_floor(1_000_000_000, rate).unwrap_or(u64::MAX);
-            detectability.reset(position.saturating_add(elapsed));
-            frame
-        });
+            let position = position.saturating_add(elapsed);
+            self.first = Some(frame);
+            if self.earlier.is_some() {
+                detectability.resume(position);
+            } else {
+                detectability.reset(position);
+                self.before = 0;
+            }
+        }
+        let origin = Origin::of(self.first, self.before, self.earlier, rate);
         let frames = &frames[skip as usize * self.channels..];
-        detectability.push(frames, &mut |of| report(Measured::after(first, of)));
+        detectability.push(frames, &mut |of| report(origin.measured(of)));
     }
 
-    /// The run ends: calls `report` about what there is since the latest one, if that is 2 s.
+    /// The run ends, which has these timestamps; another one may go on with what it leaves.
+    pub fn interrupt(&mut self, clock: &FrameClock, report: &mut dyn FnMut(Measured)) {
+        let Some(detectability) = self.detectability.as_mut().filter(|_| self.on) else {
+            return;
+        };
+        let Some(first) = self.first.take() else {
+            return;
+        };
+        let origin = Origin::of(Some(first), self.before, self.earlier, self.rate);
+        detectability.interrupt(&mut |of| report(origin.measured(of)));
+        let start = detectability.stretch_start();
+        if start >= self.before || self.earlier.is_none() {
+            let frame = first + start.saturating_sub(self.before);
+            self.earlier = Some(clock.time(frame));
+        }
+        self.before = detectability.heard();
+    }
+
+    /// Nothing follows that belongs to it: calls `report` about what there is since the latest report, if that is 2 s.
     pub fn finish(&mut self, report: &mut dyn FnMut(Measured)) {
-        if let Some(detectability) = &mut self.detectability
-            && let Some(first) = self.first.take()
-        {
-            detectability.finish(&mut |of| report(Measured::after(first, of)));
+        let origin = Origin::of(self.first.take(), self.before, self.earlier, self.rate);
+        if let Some(detectability) = self.detectability.as_mut().filter(|_| self.on) {
+            detectability.finish(&mut |of| report(origin.measured(of)));
+        }
+        self.forget();
+    }
+
+    /// Forgets what there is.
+    pub fn forget(&mut self) {
+        (self.first, self.earlier, self.before) = (None, None, 0);
+        if let Some(detectability) = &mut self.detectability {
+            detectability.reset(0);
         }
     }
 }
 
-impl Measured {
-    /// What was measured from frame `first` of the run on.
-    fn after(first: u64, report: &crate::watermark::DetectabilityReport) -> Self {
+/// Where the frames that are measured lie.
+#[derive(Clone, Copy)]
+struct Origin {
+    first: u64,
+    before: u64,
+    earlier: Option<Option<gst::ClockTime>>,
+    rate: u64,
+}
+
+impl Origin {
+    fn of(
+        first: Option<u64>,
+        before: u64,
+        earlier: Option<Option<gst::ClockTime>>,
+        rate: u64,
+    ) -> Self {
+        Origin {
+            first: first.unwrap_or(0),
+            before,
+            earlier,
+            rate,
+        }
+    }
+
+    fn measured(&self, report: &DetectabilityReport) -> Measured {
+        let start = match (report.start.checked_sub(self.before), self.earlier) {
+            (None, Some(time)) => Start::Earlier(time),
+            (since, _) => Start::Frame(self.first + since.unwrap_or(0)),
+        };
+        // Up to the end and not by the length: added to the timestamp of the start it is exactly that of the end.
+        let first = match start {
+            Start::Frame(frame) => frame,
+            Start::Earlier(_) => 0,
+        };
+        let elapsed = |frame: u64| {
+            let time = frame.mul_div_floor(*gst::ClockTime::SECOND, self.rate);
+            time.and_then(|time| gst::ClockTime::try_from(time).ok())
+        };
+        let end = first + report.end.saturating_sub(report.start);
+        let duration = elapsed(end).zip(elapsed(first));
         Measured {
             score: report.score,
             threshold: report.threshold,
             weak: report.weak,
-            start: first + report.start,
-            end: first + report.end,
+            start,
+            duration: duration.and_then(|(end, start)| end.checked_sub(start)),
         }
     }
 }

@@ -9,8 +9,8 @@
 //! Without `payload` the mark says nothing but that it is there.
 //!
 //! It takes every raw format of GStreamer, interleaved or not, 8 to 192 kHz, 1 to 64 channels, and gives back as many
-//! frames, each with the timestamp that it came with. Channels of low-frequency effects stay as they are, and so do
-//! samples that are not finite.
+//! frames, each with the timestamp that it came with, to 40 ms. Channels of low-frequency effects stay as they are,
+//! and so do samples that are not finite.
 //!
 //! # Properties
 //! | property | type, default | meaning |
@@ -27,6 +27,8 @@
 //! | `report-interval` | 10 s | ns between two reports of how well the mark will be found, see below; 0 for none |
 //! | `latency` | ns | read-only: time by which audio leaves later than it came |
 //! | `detectability` | 0 | read-only: that of the latest report; 0 before it, and while nothing is measured |
+//!
+//! The last two are notified when they change, and go back to 0 when the element stops.
 //!
 //! The first six can be set in the states NULL and READY only, `payload`, `strength`, `enabled` and `report-interval`
 //! at any time. A missing or useless key is an error when the element goes to PAUSED. A key on a command line can be
@@ -78,7 +80,7 @@
 //! | `timestamp` | guint64 | ns, buffer timestamp of the start of what was measured |
 //! | `stream-time` | guint64 | ns, the same as stream time |
 //! | `running-time` | guint64 | ns, the same as running time |
-//! | `duration` | guint64 | ns from the start to the end |
+//! | `duration` | guint64 | ns of audio from there on that were measured |
 //!
 //! It is that of a clean copy, measured as the audio leaves; a codec or a room leaves less of it, and the element
 //! cannot know how much. `weak` means that 2 s are not enough: in a longer stretch the mark may be found all the same.
@@ -86,8 +88,10 @@
 //! is about 0, mostly less than 1.
 //!
 //! The message comes up to 0.2 s after the end of what was measured has left, and before anything that comes later.
-//! Marking that starts afresh begins a new interval; where it ends, what is left is told if it is 2 s or more. There
-//! are no reports while `enabled` is `false`, nor with `carrier=noise`.
+//! The interval counts audio, across places where marking starts afresh, too: where the runs between them are short,
+//! the report says what that leaves of the mark. It begins anew with a segment, stream or caps, after a flush, and
+//! where `enabled` was `false`; before a segment, stream or caps end, what is left since the latest report is told if
+//! it is 2 s or more. There are no reports while `enabled` is `false`, nor with `carrier=noise`.
 //!
 //! # Time of day
 //! With `row-clock=utc` the signs follow Unix time and never repeat. Where that comes from, first to last:
@@ -101,29 +105,47 @@
 //!   when the pipeline goes on after a pause, and after a flush that resets running time.
 //!
 //! So files that are marked one after the other, faster than they play, or a file after a seek, may use the same signs
-//! twice: give each its `utc-offset`. All reference timestamps of the input are on the output, too; `utc-offset` does
+//! twice: give each its `utc-offset`. The reference timestamps of the input are on the output, too; `utc-offset` does
 //! not change them.
 //!
 //! # Latency
-//! The element answers the LATENCY query and posts a LATENCY message when the figure changes, which is when
-//! the sample rate does. An application should recalculate the latency of its pipeline then. In a live pipeline with
-//! several branches, queues beside `wmembed` need room for more than `latency`.
+//! The element answers the LATENCY query and posts a LATENCY message when the figure changes, which is when the
+//! sample rate does, and where audio begins to play backwards or forwards: backwards nothing is held, and it is 0. An
+//! application should recalculate the latency of its pipeline then. In a live pipeline with several branches, queues
+//! beside `wmembed` need room for more than `latency`.
 //!
 //! # Breaks
-//! A new segment, new caps, a gap event, a discontinuity or a timestamp that is off by more than 40 ms: what is held
-//! leaves first, then marking starts afresh. So it does, without a discontinuity in the audio, where timestamps and
-//! frames have drifted apart by that much, little by little. A segment that only says again what the one before said
-//! breaks nothing. A buffer that is declared a gap stays one. Without timestamps frames are counted from 0, across
-//! breaks too, until a flush or a new stream.
+//! Marking goes on across up to 1 s that is missing, whether a gap event tells so or timestamps jump ahead: it is taken
+//! for silence. A gap event leaves in its place, after the audio before it and before the audio after it. A
+//! discontinuity flag alone breaks nothing: where the timestamp agrees with the count of frames to 40 ms, or there is
+//! none, the count goes on, and the flag is on the buffer that the frame leaves in.
+//!
+//! A new segment, new caps, the end of a stream group, a timestamp that jumps back, and more than 1 s that is missing,
+//! or a gap event that does not say how much: what is held leaves first, then marking starts afresh. What leaves next
+//! is marked as a discontinuity only if it came as one, or where timestamps jump. Marking starts afresh, too, without a
+//! discontinuity in the audio, where timestamps and frames have drifted apart by more than 40 ms, little by little. A
+//! segment that only says again what the one before said breaks nothing, nor does one that only ends elsewhere, if not
+//! before the end of what is held.
+//!
+//! Timestamps that are off by 40 ms or less are taken for jitter, and what leaves has those of the count of frames: a
+//! smaller jump is not followed. A buffer that is declared a gap stays one. Without timestamps frames are counted from
+//! 0, across breaks too, until a flush or a new stream.
+//!
+//! Tags and custom events are passed on at once, and so leave by `latency` earlier than the audio that they came with.
+//!
+//! With `row-clock=utc` frames count real time. Where a segment plays at another rate than 1, running time does not go
+//! along with them, so after a break there the same rows may come again, or some be left out.
 //!
 //! # Metas
-//! Reference timestamps stay with the frame that they are about, see above. Other metas are about whole buffers, and
-//! the buffers that leave are cut elsewhere: they are dropped. Segments that play backwards pass through without a
-//! mark.
+//! Reference timestamps stay with the frames that they are about, see above: a buffer that leaves has the first one
+//! by each clock of those that its frames came with, moved to its own first frame, and with the same duration. Other
+//! metas are about whole buffers, and the buffers that leave are cut elsewhere: they are dropped. Segments that play
+//! backwards pass through without a mark.
 
 use gst::glib;
 use gst::prelude::*;
 
+mod held;
 pub(crate) mod imp;
 mod meter;
 mod settings;

@@ -23,6 +23,8 @@ pub(super) struct Settings {
     pub payload: String,
     /// 0 for no reports.
     pub report_interval: gst::ClockTime,
+    /// The element has started with them, and refuses a payload that is none.
+    pub started: bool,
 }
 
 /// What can change from buffer to buffer: the rest holds the key, of which no more copies are made than are needed.
@@ -32,6 +34,13 @@ pub(super) struct Marking {
     pub enabled: bool,
     pub payload: Option<Payload>,
     pub report_interval: gst::ClockTime,
+}
+
+impl Marking {
+    /// Whether reports are wanted, and there is a mark to report about.
+    pub fn is_measured(&self) -> bool {
+        self.enabled && !self.report_interval.is_zero()
+    }
 }
 
 impl Default for Settings {
@@ -44,13 +53,15 @@ impl Default for Settings {
             utc_offset: DEFAULT_UTC_OFFSET,
             payload: String::new(),
             report_interval: DEFAULT_REPORT_INTERVAL,
+            started: false,
         }
     }
 }
 
 impl Settings {
     pub fn properties() -> Vec<glib::ParamSpec> {
-        let mut properties = Shared::properties();
+        // What may be refused is notified only when it has changed.
+        let mut properties = Shared::properties_with(glib::ParamFlags::EXPLICIT_NOTIFY);
         properties.extend([
             glib::ParamSpecDouble::builder("strength")
                 .nick("Strength")
@@ -74,6 +85,7 @@ impl Settings {
                     "Use the programme 160 ms later, too (false = 288 ms less latency, a score lower by a quarter)",
                 )
                 .default_value(DEFAULT_LOOKAHEAD)
+                .explicit_notify()
                 .mutable_ready()
                 .build(),
             glib::ParamSpecInt64::builder("utc-offset")
@@ -82,6 +94,7 @@ impl Settings {
                     "Time in ns to add to the time of day, for what is broadcast later (with row-clock=utc)",
                 )
                 .default_value(DEFAULT_UTC_OFFSET)
+                .explicit_notify()
                 .mutable_ready()
                 .build(),
             glib::ParamSpecString::builder("payload")
@@ -91,6 +104,7 @@ impl Settings {
                      (empty = nothing, a stronger mark)",
                 )
                 .default_value(Some(""))
+                .explicit_notify()
                 .mutable_playing()
                 .build(),
             glib::ParamSpecUInt64::builder("report-interval")
@@ -121,6 +135,28 @@ impl Settings {
             }
             _ => self.shared.set(value, pspec),
         }
+    }
+
+    /// Whether a payload is one, or else what is wrong with it. What is set before the start, the start checks.
+    pub fn accept_payload(&self, value: &glib::Value) -> Result<(), String> {
+        if !self.started {
+            return Ok(());
+        }
+        let mut settings = self.clone();
+        let text: Option<String> = value.get().expect("type checked upstream");
+        settings.payload = text.unwrap_or_default();
+        settings.check_payload()
+    }
+
+    /// Takes the value of one of [`Settings::properties`]; whether that is to be notified, if GObject does not.
+    pub fn replace(&mut self, value: &glib::Value, pspec: &glib::ParamSpec) -> bool {
+        if !pspec.flags().contains(glib::ParamFlags::EXPLICIT_NOTIFY) {
+            self.set(value, pspec);
+            return false;
+        }
+        let before = self.get(pspec);
+        self.set(value, pspec);
+        before.compare(&self.get(pspec)) != Some(std::cmp::Ordering::Equal)
     }
 
     /// The value of one of [`Settings::properties`].

@@ -3,31 +3,18 @@
 //!
 //! The mark comes out of the core later than the audio it belongs to, so the original bytes wait for it.
 
-use super::meter::{Measured, Meter};
+use super::held::{Held, offset_of};
+use super::meter::{self, Measured, Meter};
 use super::settings::Marking;
 use crate::audio::{self, CHUNK};
 use crate::clock::{Arrival, FrameClock, TOLERANCE};
 use crate::samples::Samples;
-use crate::utc::Position;
+use crate::utc::{Position, Source};
 use crate::watermark::{ConfigError, Embedder, EmbedderConfig, Key, Payload};
 use gst::prelude::*;
-use std::collections::VecDeque;
-use std::io::Read;
 
-/// What GStreamer calls `GST_BUFFER_OFFSET_NONE`.
-const NO_OFFSET: u64 = u64::MAX;
-
-/// Frames that wait, oldest first, with what the buffer that they came in said about them.
-struct Span {
-    frames: usize,
-    /// Frames of that buffer that have left.
-    left: u64,
-    flags: gst::BufferFlags,
-    references: Vec<Reference>,
-}
-
-/// A time by another clock, such as that of the capturing device, and the caps that name the clock.
-type Reference = (gst::Caps, gst::ClockTime);
+/// Longest stretch of missing audio that is taken for silence; after more, marking starts afresh.
+const LONGEST_GAP: gst::ClockTime = gst::ClockTime::SECOND;
 
 /// Where a run starts.
 pub(super) struct Start {
@@ -41,22 +28,94 @@ pub(super) struct Start {
 /// Why a run starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Why {
-    /// Nothing came before, or the audio breaks off.
-    Break,
+    /// No run is under way, after this.
+    After(&'static str),
+    /// Timestamps jump by so many nanoseconds, unless there were none.
+    Jump(Option<i128>),
     /// Timestamps and frames drifted apart.
     Drift,
-    /// The time of day is not what was counted.
-    TimeOfDay,
+    /// The time of day is not what was counted, as this tells.
+    TimeOfDay(Source),
+}
+
+impl std::fmt::Display for Why {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        match self {
+            Why::After(what) => write!(f, "after {what}"),
+            Why::Jump(Some(by)) => write!(f, "timestamps jump by {} ms", by / 1_000_000),
+            Why::Jump(None) => write!(f, "from here on there are timestamps"),
+            Why::Drift => write!(f, "timestamps and frames drifted apart"),
+            Why::TimeOfDay(by) => write!(f, "it is another time of day ({by:?})"),
+        }
+    }
+}
+
+/// What came before a run, if that is not another run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Before {
+    pub what: &'static str,
+    pub end: End,
+}
+
+/// Where what came before ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum End {
+    /// There was no audio.
+    Nothing,
+    At(gst::ClockTime),
+    /// Nobody can tell.
+    Unknown,
+}
+
+impl Default for Before {
+    fn default() -> Self {
+        Before::nothing("the start of the stream")
+    }
+}
+
+impl Before {
+    /// Audio begins afresh after this.
+    pub fn nothing(what: &'static str) -> Self {
+        Before {
+            what,
+            end: End::Nothing,
+        }
+    }
+
+    /// This comes after what there is.
+    pub fn then(&mut self, what: &'static str, end: End) {
+        if !matches!(self.end, End::Nothing) {
+            *self = Before { what, end };
+        }
+    }
 }
 
 impl Start {
-    /// With a buffer that continues nothing.
-    pub fn with(buffer: &gst::BufferRef) -> Self {
+    /// With a buffer that continues nothing; it may be marked as a discontinuity.
+    pub fn with(buffer: &gst::BufferRef, discont: bool, before: &Before) -> Self {
+        let jumps = match (before.end, buffer.pts()) {
+            (End::Nothing, _) => true,
+            (End::At(end), Some(pts)) => end.absdiff(pts) > TOLERANCE,
+            (End::At(_), None) | (End::Unknown, _) => false,
+        };
         Start {
             time: buffer.pts(),
-            offset: Some(buffer.offset()).filter(|offset| *offset != NO_OFFSET),
+            offset: offset_of(buffer),
+            discont: discont || jumps,
+            why: Why::After(before.what),
+        }
+    }
+
+    /// With a buffer whose timestamp is not that of the frame that is to come.
+    fn elsewhere(buffer: &gst::BufferRef, clock: &FrameClock) -> Self {
+        let expected = clock.time(clock.arrived()).zip(buffer.pts());
+        let by = expected
+            .map(|(expected, pts)| i128::from(pts.nseconds()) - i128::from(expected.nseconds()));
+        Start {
+            time: buffer.pts(),
+            offset: offset_of(buffer),
             discont: true,
-            why: Why::Break,
+            why: Why::Jump(by),
         }
     }
 }
@@ -65,6 +124,8 @@ impl Start {
 pub(super) enum Following {
     /// It belongs to the same run.
     Continues,
+    /// It belongs to the same run, after so many frames that are missing.
+    AfterSilence(u64),
     /// It starts a run, for which it is time to [`Stream::drain`].
     Begins(Start),
 }
@@ -74,8 +135,9 @@ struct Run {
     clock: FrameClock,
     /// Nanoseconds of the row clock at the first frame.
     position: u64,
+    /// The audio breaks off before the frame that is to come.
     discont: bool,
-    /// Offset of the first frame, if the buffers have offsets.
+    /// Offset of the frame that is to come, if the buffers have offsets.
     offset: Option<u64>,
     frames_out: u64,
     /// Frames that the core has yet to give before the mark of the first frame.
@@ -88,15 +150,26 @@ struct Run {
 pub(super) enum Report {
     /// From a moment on the mark says something else.
     Payload(Option<gst::ClockTime>, Option<Payload>),
-    /// How well the mark will be found in a stretch, and how long that is.
-    Detectability(Option<gst::ClockTime>, Option<gst::ClockTime>, Measured),
+    /// How well the mark will be found in a stretch.
+    Detectability(Option<gst::ClockTime>, Measured),
 }
 
 impl Report {
-    fn of(measured: Measured, clock: &FrameClock) -> Self {
-        let (start, end) = (measured.start, measured.end);
-        Report::Detectability(clock.time(start), clock.duration(start, end), measured)
+    fn of(measured: Measured, clock: Option<&FrameClock>) -> Self {
+        let time = match measured.start {
+            meter::Start::Frame(frame) => clock.and_then(|clock| clock.time(frame)),
+            meter::Start::Earlier(time) => time,
+        };
+        Report::Detectability(time, measured)
     }
+}
+
+/// What leaves.
+#[derive(Debug)]
+pub(super) enum Output {
+    Buffer(gst::Buffer),
+    /// A gap.
+    Event(gst::Event),
 }
 
 pub(super) struct Stream {
@@ -106,8 +179,7 @@ pub(super) struct Stream {
     meter: Meter,
     latency: usize,
     run: Option<Run>,
-    held: VecDeque<u8>,
-    spans: VecDeque<Span>,
+    held: Held,
     input: Vec<f32>,
     mark: Vec<f32>,
 }
@@ -134,8 +206,7 @@ impl Stream {
             meter: Meter::new(config, key)?,
             latency,
             run: None,
-            held: VecDeque::with_capacity((latency + CHUNK) * info.bpf() as usize),
-            spans: VecDeque::new(),
+            held: Held::new(info.bpf() as usize, latency + CHUNK),
             mark: scratch.clone(),
             input: scratch,
         })
@@ -157,38 +228,69 @@ impl Stream {
         self.meter.set(marking, arrived);
     }
 
-    /// Whether it is measured how well the mark will be found.
-    pub fn is_measured(&self) -> bool {
-        self.meter.is_on()
-    }
-
-    /// How a buffer, which is at `position` of the row clock, follows what came before.
-    pub fn following(&mut self, buffer: &gst::BufferRef, position: &Position) -> Following {
-        let discont = buffer.flags().contains(gst::BufferFlags::DISCONT);
-        let Some(run) = self.run.as_mut().filter(|_| !discont) else {
-            return Following::Begins(Start::with(buffer));
+    /// How a buffer, which is at `position` of the row clock, follows what came before. That it is marked as one which
+    /// does not (`discont`) does not count where its timestamp says otherwise.
+    pub fn following(
+        &mut self,
+        buffer: &gst::BufferRef,
+        discont: bool,
+        position: &Position,
+        before: &Before,
+    ) -> Following {
+        let Some(run) = self.run.as_mut() else {
+            return Following::Begins(Start::with(buffer, discont, before));
+        };
+        let arrival = if discont {
+            run.clock.place(buffer.pts())
+        } else {
+            run.clock.arrival(buffer.pts())
         };
         let frames = run.clock.arrived();
         // Only rows or timestamps are elsewhere: to whoever hears it, the audio goes on.
-        let offset = run.offset.map(|offset| offset.saturating_add(frames));
         let goes_on = |time, why| {
             Following::Begins(Start {
                 time,
-                offset,
+                offset: run.offset,
                 discont: false,
                 why,
             })
         };
-        match run.clock.arrival(buffer.pts()) {
-            Arrival::Missing(_) | Arrival::Elsewhere => Following::Begins(Start::with(buffer)),
-            Arrival::Drifted => goes_on(buffer.pts(), Why::Drift),
-            Arrival::Continues
-                if position.contradicts(run.clock.after(run.position), TOLERANCE) =>
-            {
-                goes_on(run.clock.time(frames), Why::TimeOfDay)
+        let news = |missing| {
+            let expected = run.clock.after(run.position).saturating_add(missing);
+            position.contradicts(expected, TOLERANCE)
+        };
+        match arrival {
+            Arrival::Missing(time) if time <= LONGEST_GAP && !news(time.nseconds()) => {
+                Following::AfterSilence(run.clock.frames_in(time))
             }
-            Arrival::Continues => Following::Continues,
+            Arrival::Missing(_) | Arrival::Elsewhere => {
+                Following::Begins(Start::elsewhere(buffer, &run.clock))
+            }
+            Arrival::Drifted => goes_on(buffer.pts(), Why::Drift),
+            Arrival::Continues => match position.news.filter(|_| news(0)) {
+                Some(source) => goes_on(run.clock.time(frames), Why::TimeOfDay(source)),
+                None => Following::Continues,
+            },
         }
+    }
+
+    /// Frames of silence, before a gap that is told by an event and in it; none if marking does not go on across it.
+    pub fn frames_of_gap(
+        &self,
+        start: gst::ClockTime,
+        duration: Option<gst::ClockTime>,
+    ) -> Option<(u64, u64)> {
+        let clock = &self.run.as_ref()?.clock;
+        let end = start.checked_add(duration?)?;
+        let before = match clock.place(Some(start)) {
+            Arrival::Continues => 0,
+            Arrival::Missing(time) => clock.frames_in(time),
+            Arrival::Drifted | Arrival::Elsewhere => return None,
+        };
+        // Up to its end rather than by its length: many short gaps must not add up their rounding.
+        let missing = end.saturating_sub(clock.time(clock.arrived())?);
+        let all = clock.frames_in(missing);
+        (missing <= LONGEST_GAP).then_some((before, all.saturating_sub(before)))
     }
 
     pub fn is_running(&self) -> bool {
@@ -197,7 +299,7 @@ impl Stream {
 
     /// Starts a run, whose first frame is at `position` (ns) of the row clock.
     pub fn begin(&mut self, start: &Start, position: u64) {
-        self.clear();
+        self.end_run();
         self.embedder.reset(position);
         self.meter.begin(position);
         self.run = Some(Run {
@@ -211,27 +313,38 @@ impl Stream {
         });
     }
 
+    /// Timestamp of the frame that is to come.
+    pub fn end(&self) -> Option<gst::ClockTime> {
+        let clock = &self.run.as_ref()?.clock;
+        clock.time(clock.arrived())
+    }
+
     /// Nanoseconds of the row clock at the frame that is to come.
     pub fn position_after(&self) -> Option<u64> {
         let run = self.run.as_ref()?;
         Some(run.clock.after(run.position))
     }
 
-    /// Forgets what is held, and ends the run.
+    /// Forgets what is held and measured, and ends the run.
     pub fn clear(&mut self) {
-        self.run = None;
-        self.held.clear();
-        self.spans.clear();
+        self.meter.forget();
+        self.end_run();
     }
 
-    /// Takes a buffer of the run, which has lost its first frames, `clipped` long; gives the frames whose mark is
-    /// complete. Adds to `reports` what is to be told before these leave.
+    fn end_run(&mut self) {
+        self.run = None;
+        self.held.clear();
+    }
+
+    /// Takes a buffer of the run, which has lost its first frames, `clipped` long; gives what leaves. Adds to `reports`
+    /// what is to be told before.
     pub fn push(
         &mut self,
         buffer: &gst::BufferRef,
         clipped: gst::ClockTime,
+        discont: bool,
         reports: &mut Vec<Report>,
-    ) -> Result<Option<gst::Buffer>, gst::FlowError> {
+    ) -> Result<Vec<Output>, gst::FlowError> {
         let map = buffer.map_readable().map_err(|_| gst::FlowError::Error)?;
         let bytes = audio::interleaved(&self.info, buffer, &map);
         let bytes = bytes.map_err(|_| gst::FlowError::Error)?;
@@ -239,52 +352,129 @@ impl Stream {
         let Some(run) = self.run.as_mut() else {
             return Err(gst::FlowError::Error);
         };
+        run.discont |= discont;
+        if frames == 0 {
+            return Ok(Vec::new());
+        }
         run.clock.advance(frames as u64);
         run.latest = frames;
-        let flags = buffer.flags();
-        self.spans.push_back(Span {
-            frames,
-            left: 0,
-            flags,
-            references: references(buffer, clipped),
-        });
+        let mut flags = buffer.flags() - gst::BufferFlags::DISCONT;
+        // After a break offsets go on where the buffer says.
+        let mut offset = run.offset.filter(|_| !discont);
+        if std::mem::take(&mut run.discont) {
+            flags |= gst::BufferFlags::DISCONT;
+        }
+        offset = offset.or_else(|| offset_of(buffer));
+        run.offset = offset.map(|offset| offset.saturating_add(frames as u64));
+        self.held.announce(frames, buffer, (flags, offset), clipped);
         // The content of a gap does not count, so the core need not see it.
         let audible = !flags.contains(gst::BufferFlags::GAP);
-        let output = self.advance(frames, Some(&bytes), audible, reports);
+        self.proceed(frames, Some(&bytes), audible, reports)
+    }
+
+    /// Takes `frames` of silence, for which nothing leaves but the event that told of it: without one the audio breaks
+    /// off there. Gives what leaves meanwhile. Adds to `reports` what is to be told before.
+    pub fn silence(
+        &mut self,
+        frames: u64,
+        event: Option<gst::Event>,
+        reports: &mut Vec<Report>,
+    ) -> Result<Vec<Output>, gst::FlowError> {
+        let Some(run) = self.run.as_mut() else {
+            return Ok(event.into_iter().map(Output::Event).collect());
+        };
+        run.clock.skip(frames);
+        run.offset = None;
+        run.discont |= event.is_none();
+        let frames = usize::try_from(frames).map_err(|_| gst::FlowError::Error)?;
+        self.held.silence(frames, event);
+        self.proceed(frames, None, false, reports)
+    }
+
+    /// Takes a gap that an event told of, and `before` frames that are missing before it.
+    pub fn bridge(
+        &mut self,
+        before: u64,
+        frames: u64,
+        event: &gst::Event,
+        reports: &mut Vec<Report>,
+    ) -> Result<Vec<Output>, gst::FlowError> {
+        let mut outputs = Vec::new();
+        if before > 0 {
+            outputs = self.silence(before, None, reports)?;
+        }
+        outputs.extend(self.silence(frames, Some(event.clone()), reports)?);
+        Ok(outputs)
+    }
+
+    /// Gives all that is held, in pieces of the size of the latest buffer, and ends the run. Adds to `reports` what is
+    /// to be told before.
+    pub fn drain(&mut self, reports: &mut Vec<Report>) -> Result<Vec<Output>, gst::FlowError> {
+        let mut outputs = Vec::new();
+        if let Some(run) = &self.run {
+            let (skip, piece) = (run.skip, run.latest.max(CHUNK));
+            let mut held = self.held.frames();
+            if held > 0 {
+                outputs.extend(self.proceed(skip, None, false, reports)?);
+            }
+            while held > 0 {
+                let frames = held.min(piece);
+                outputs.extend(self.proceed(frames, None, false, reports)?);
+                held -= frames;
+            }
+        }
+        if let Some(run) = &self.run {
+            let mut tell = |measured| reports.push(Report::of(measured, Some(&run.clock)));
+            self.meter.interrupt(&run.clock, &mut tell);
+        }
+        self.end_run();
+        Ok(outputs)
+    }
+
+    /// Adds to `reports` what is left to be told, once nothing is held and what follows is about another time.
+    pub fn finish(&mut self, reports: &mut Vec<Report>) {
+        let mut tell = |measured| reports.push(Report::of(measured, None));
+        self.meter.finish(&mut tell);
+    }
+
+    /// Moves on by `frames`: of `audio`, which then is held, or of silence. Gives what leaves, each buffer without a
+    /// hole in it.
+    fn proceed(
+        &mut self,
+        frames: usize,
+        audio: Option<&[u8]>,
+        audible: bool,
+        reports: &mut Vec<Report>,
+    ) -> Result<Vec<Output>, gst::FlowError> {
+        let bpf = self.info.bpf() as usize;
+        let mut outputs = Vec::new();
+        let mut done = 0;
+        loop {
+            outputs.extend(self.held.take_event().map(Output::Event));
+            if done == frames {
+                break;
+            }
+            // Before the first frame of a run leaves, the core gives none.
+            let skip = self.run.as_ref().map_or(0, |run| run.skip);
+            let n = match skip.saturating_add(self.held.alike()) {
+                0 => frames - done,
+                alike => alike.min(frames - done),
+            };
+            let audio = audio.map(|audio| &audio[done * bpf..(done + n) * bpf]);
+            let buffer = self.advance(n, audio, audible, reports)?;
+            outputs.extend(buffer.map(Output::Buffer));
+            done += n;
+        }
         if let (Some(run), Some((frame, payload))) =
             (&self.run, self.embedder.take_payload_change())
         {
             let time = run.clock.time(frame);
             reports.push(Report::Payload(time, payload));
         }
-        output
+        Ok(outputs)
     }
 
-    /// Gives all that is held, in pieces of the size of the latest buffer, and ends the run. Adds to `reports` what is
-    /// to be told before.
-    pub fn drain(&mut self, reports: &mut Vec<Report>) -> Result<Vec<gst::Buffer>, gst::FlowError> {
-        let mut buffers = Vec::new();
-        if let Some(run) = &self.run {
-            let (skip, piece) = (run.skip, run.latest.max(CHUNK));
-            let mut held = self.held.len() / self.info.bpf() as usize;
-            if held > 0 {
-                self.advance(skip, None, false, reports)?;
-            }
-            while held > 0 {
-                let frames = held.min(piece);
-                buffers.extend(self.advance(frames, None, false, reports)?);
-                held -= frames;
-            }
-        }
-        if let Some(run) = &self.run {
-            let mut tell = |measured| reports.push(Report::of(measured, &run.clock));
-            self.meter.finish(&mut tell);
-        }
-        self.clear();
-        Ok(buffers)
-    }
-
-    /// Moves on by `frames`: of `audio`, which then is held, or of silence behind the end of the run.
+    /// Moves on by so many frames that what leaves is either audio or silence.
     fn advance(
         &mut self,
         frames: usize,
@@ -296,12 +486,14 @@ impl Stream {
             return Ok(None);
         };
         let bpf = self.info.bpf() as usize;
-        let frames_out = frames - frames.min(run.skip);
+        let leave = frames - frames.min(run.skip);
+        let frames_out = if self.held.is_silent() { 0 } else { leave };
+        let offset = self.held.offset();
         let mut buffer =
             gst::Buffer::with_size(frames_out * bpf).map_err(|_| gst::FlowError::Error)?;
         let mut flags = OutFlags::default();
         if frames_out > 0 {
-            self.refer(&mut buffer)?;
+            self.refer(&mut buffer, frames_out)?;
         }
         {
             let buffer = buffer.get_mut().ok_or(gst::FlowError::Error)?;
@@ -319,88 +511,92 @@ impl Stream {
                 }
                 self.embedder
                     .process(&self.input[..samples], &mut self.mark[..samples]);
-                let written = self.release(end - start, out, &mut flags)?;
-                self.measure(&out[..written], reports);
+                let (released, written) = self.release(end - start, out, &mut flags)?;
+                self.measure(released, &out[..written], reports);
                 out = &mut out[written..];
             }
         }
         if frames_out == 0 {
+            if let Some(run) = self.run.as_mut() {
+                run.frames_out += leave as u64;
+            }
             return Ok(None);
         }
         audio::lay_out(&self.info, buffer.get_mut().ok_or(gst::FlowError::Error)?)?;
-        self.stamp(&mut buffer, frames_out, &flags)?;
+        self.stamp(&mut buffer, frames_out, offset, &flags)?;
         Ok(Some(buffer))
     }
 
-    /// Adds the `frames` of the mark that the core gave to the frames that they belong to.
+    /// Adds the `frames` of the mark that the core gave to the frames that they belong to. Gives how many these are,
+    /// and of how many bytes.
     fn release(
         &mut self,
         frames: usize,
         out: &mut [u8],
         flags: &mut OutFlags,
-    ) -> Result<usize, gst::FlowError> {
+    ) -> Result<(usize, usize), gst::FlowError> {
         let Some(run) = self.run.as_mut() else {
-            return Ok(0);
+            return Ok((0, 0));
         };
         let (bpf, channels) = (self.info.bpf() as usize, self.info.channels() as usize);
-        let mut done = frames.min(run.skip);
-        run.skip -= done;
-        let mut written = 0;
+        let skipped = frames.min(run.skip);
+        run.skip -= skipped;
+        let (mut done, mut written) = (skipped, 0);
         while done < frames {
-            let Some(span) = self.spans.front_mut() else {
+            let released = self.held.release(frames - done, &mut out[written..]);
+            let Some((n, of_span)) = released.map_err(|_| gst::FlowError::Error)? else {
                 break;
             };
-            let n = span.frames.min(frames - done);
-            let bytes = &mut out[written..written + n * bpf];
-            self.held
-                .read_exact(bytes)
-                .map_err(|_| gst::FlowError::Error)?;
-            // A declared gap stays one, even where the mark of its neighbours reaches into it.
-            if !span.flags.contains(gst::BufferFlags::GAP) {
-                self.samples
-                    .add(bytes, &self.mark[done * channels..(done + n) * channels]);
-            }
-            if n > 0 {
-                flags.add(span.flags);
-            }
-            span.frames -= n;
-            span.left += n as u64;
-            if span.frames == 0 {
-                self.spans.pop_front();
+            if let Some(of_span) = of_span {
+                let bytes = &mut out[written..written + n * bpf];
+                // A declared gap stays one, even where the mark of its neighbours reaches into it.
+                if !of_span.contains(gst::BufferFlags::GAP) {
+                    self.samples
+                        .add(bytes, &self.mark[done * channels..(done + n) * channels]);
+                }
+                flags.add(of_span);
+                written += n * bpf;
             }
             done += n;
-            written += n * bpf;
         }
-        Ok(written)
+        Ok((done - skipped, written))
     }
 
-    /// Listens to frames that leave.
-    fn measure(&mut self, bytes: &[u8], reports: &mut Vec<Report>) {
-        let Some(run) = self.run.as_ref().filter(|_| !bytes.is_empty()) else {
+    /// Listens to frames that leave: audio, or silence if there are no bytes of them.
+    fn measure(&mut self, frames: usize, bytes: &[u8], reports: &mut Vec<Report>) {
+        let Some(run) = self.run.as_ref().filter(|_| frames > 0) else {
             return;
         };
         // Nothing is in there any more: the core has taken what came in.
-        let samples = bytes.len() / self.info.bpf() as usize * self.info.channels() as usize;
-        let heard = &mut self.input[..samples];
+        let heard = &mut self.input[..frames * self.info.channels() as usize];
         if self.meter.is_on() {
-            self.samples.analyse(bytes, heard);
+            match bytes {
+                [] => heard.fill(0.0),
+                bytes => self.samples.analyse(bytes, heard),
+            }
         }
-        let mut tell = |measured| reports.push(Report::of(measured, &run.clock));
+        let mut tell = |measured| reports.push(Report::of(measured, Some(&run.clock)));
         self.meter.hear(heard, &mut tell);
     }
 
-    /// Gives an output buffer the times by other clocks that its first frame came with.
-    fn refer(&self, buffer: &mut gst::Buffer) -> Result<(), gst::FlowError> {
-        // The first frame that leaves is the oldest one.
-        let oldest = self.spans.iter().find(|span| span.frames > 0);
-        let (Some(run), Some(span)) = (&self.run, oldest) else {
+    /// Gives an output buffer of so many frames the times by other clocks that these came with.
+    fn refer(&self, buffer: &mut gst::Buffer, frames: usize) -> Result<(), gst::FlowError> {
+        let Some(run) = &self.run else {
             return Ok(());
         };
         let buffer = buffer.get_mut().ok_or(gst::FlowError::Error)?;
-        for (caps, time) in &span.references {
-            let elapsed = run.clock.elapsed(span.left);
-            if let Some(time) = elapsed.and_then(|elapsed| time.checked_add(elapsed)) {
-                gst::ReferenceTimestampMeta::add(buffer, caps, time, None);
+        for (frame, reference) in self.held.references(frames) {
+            // A meta is about the first frame of its buffer.
+            let time = run.clock.elapsed(frame.unsigned_abs()).and_then(|off| {
+                if frame > 0 {
+                    reference.time.checked_sub(off)
+                } else {
+                    reference.time.checked_add(off)
+                }
+            });
+            if let Some(time) = time {
+                let duration = reference.duration;
+                gst::ReferenceTimestampMeta::add(buffer, &reference.clock, time, duration);
             }
         }
         Ok(())
@@ -411,6 +607,7 @@ impl Stream {
         &mut self,
         buffer: &mut gst::Buffer,
         frames: usize,
+        offset: Option<u64>,
         flags: &OutFlags,
     ) -> Result<(), gst::FlowError> {
         let Some(run) = self.run.as_mut() else {
@@ -420,29 +617,21 @@ impl Stream {
         let (start, end) = (run.frames_out, run.frames_out + frames as u64);
         buffer.set_pts(run.clock.time(start));
         buffer.set_duration(run.clock.duration(start, end));
-        if let Some(offset) = run.offset {
-            buffer.set_offset(offset.saturating_add(start));
-            buffer.set_offset_end(offset.saturating_add(end));
+        if let Some(offset) = offset {
+            buffer.set_offset(offset);
+            buffer.set_offset_end(offset.saturating_add(frames as u64));
         }
-        buffer.set_flags(flags.of_buffer(start == 0 && run.discont));
+        buffer.set_flags(flags.of_buffer());
         run.frames_out = end;
         Ok(())
     }
 
-    /// Whether a buffer holds whole frames only.
-    pub fn check(&self, buffer: &gst::BufferRef) -> Result<(), gst::ErrorMessage> {
-        audio::frames(&self.info, buffer).map(|_| ())
+    /// How much audio a buffer is, if it holds whole frames only.
+    pub fn length(&self, buffer: &gst::BufferRef) -> Result<gst::ClockTime, gst::ErrorMessage> {
+        let frames = audio::frames(&self.info, buffer)? as u64;
+        let length = FrameClock::new(self.info.rate(), None).elapsed(frames);
+        Ok(length.unwrap_or(gst::ClockTime::MAX))
     }
-}
-
-fn references(buffer: &gst::BufferRef, clipped: gst::ClockTime) -> Vec<Reference> {
-    let metas = buffer.iter_meta::<gst::ReferenceTimestampMeta>();
-    metas
-        .map(|meta| {
-            let time = meta.timestamp().saturating_add(clipped);
-            (meta.reference_owned(), time)
-        })
-        .collect()
 }
 
 /// The flags of an output buffer, from those of the input buffers that its frames came in.
@@ -458,13 +647,12 @@ impl OutFlags {
         self.all = Some(self.all.map_or(flags, |all| all & flags));
     }
 
-    fn of_buffer(&self, discont: bool) -> gst::BufferFlags {
+    fn of_buffer(&self) -> gst::BufferFlags {
         use gst::BufferFlags as F;
         let (any, all) = (
             self.any.unwrap_or(F::empty()),
             self.all.unwrap_or(F::empty()),
         );
-        let discont = if discont { F::DISCONT } else { F::empty() };
-        any & (F::CORRUPTED | F::RESYNC) | all & (F::GAP | F::DROPPABLE) | discont
+        any & (F::CORRUPTED | F::RESYNC | F::DISCONT) | all & (F::GAP | F::DROPPABLE)
     }
 }
