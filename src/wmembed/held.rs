@@ -193,6 +193,29 @@ impl Held {
     }
 }
 
+/// The flags of an output buffer, from those of the input buffers that its frames came in.
+#[derive(Default)]
+pub(super) struct OutFlags {
+    any: Option<gst::BufferFlags>,
+    all: Option<gst::BufferFlags>,
+}
+
+impl OutFlags {
+    pub fn add(&mut self, flags: gst::BufferFlags) {
+        self.any = Some(self.any.map_or(flags, |any| any | flags));
+        self.all = Some(self.all.map_or(flags, |all| all & flags));
+    }
+
+    pub fn of_buffer(&self) -> gst::BufferFlags {
+        use gst::BufferFlags as F;
+        let (any, all) = (
+            self.any.unwrap_or(F::empty()),
+            self.all.unwrap_or(F::empty()),
+        );
+        any & (F::CORRUPTED | F::RESYNC | F::DISCONT) | all & (F::GAP | F::DROPPABLE)
+    }
+}
+
 /// Offset of the first frame of a buffer, if it has one.
 pub(super) fn offset_of(buffer: &gst::BufferRef) -> Option<u64> {
     Some(buffer.offset()).filter(|offset| *offset != NO_OFFSET)

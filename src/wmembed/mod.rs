@@ -145,10 +145,12 @@
 use gst::glib;
 use gst::prelude::*;
 
+mod flow;
 mod held;
 pub(crate) mod imp;
 mod meter;
 mod settings;
+mod start;
 mod stream;
 
 glib::wrapper! {
