@@ -108,8 +108,9 @@
 //!
 //! # Breaks
 //! Up to a second of missing audio counts as silence. After more, or after a jump, the detector starts afresh.
-//! Timestamps that drift away from the frames little by little are followed. Buffers that are declared gaps or
-//! corrupted count as silence. Segments that play backwards are ignored.
+//! Timestamps that drift away from the frames little by little are followed; what is ahead by more than jitter (40 ms) in
+//! a buffer with the DISCONT flag counts as missing audio. A buffer with that flag and no timestamp is a break.
+//! Buffers that are declared gaps or corrupted count as silence. Segments that play backwards are ignored.
 
 use gst::glib;
 use gst::prelude::*;
