@@ -32,9 +32,9 @@
 //! | `max-speed-deviation` | 0.1 | percent, 0 to 6: how far the playing speed may be off; at most 1 with `carrier=noise` |
 //! | `interval` | 1 s | ns, at least 100 ms: how often `present` is repeated |
 //! | `post-messages` | `true` | whether to post element messages |
-//! | `present` | | read-only: whether the mark is there now; notifies of changes |
+//! | `present` | | read-only: whether the mark is there now; notifies of changes, each of them, before the message about it; stays as it is at the end of the audio, until READY |
 //! | `score` | | read-only: latest score; mean 0 and variance 1 on unmarked audio |
-//! | `last-payload` | string | read-only: the payload that was read last, 8 hex digits; none before; notifies when another one is read |
+//! | `last-payload` | string | read-only: the payload that was read last, 8 hex digits; none before and from READY on; notifies of changes |
 //! | `stats` | | read-only: structure of figures about the search, see below |
 //!
 //! Those up to `max-speed-deviation` can be set in the states NULL and READY only. A missing or useless key is an

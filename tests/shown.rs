@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What `wmdetect` shows in its properties is notified when it changes, and only then.
+
+mod common;
+
+use common::harness::*;
+use common::{Random, detection, embedder_config, mark_saying, recording};
+use gst::prelude::*;
+use gst_audio::{AudioFormat, AudioInfo};
+use gstwm::watermark::Payload;
+use std::sync::{Arc, Mutex};
+
+const RATE: u32 = 16_000;
+const PAYLOAD: [u8; 4] = [0, 0xc0, 0xff, 0xee];
+
+fn mono() -> AudioInfo {
+    info(AudioFormat::F32le, RATE, 1)
+}
+
+fn bytes(samples: &[f32]) -> Vec<u8> {
+    samples.iter().flat_map(|x| x.to_le_bytes()).collect()
+}
+
+/// Music that says something.
+fn marked() -> Vec<f32> {
+    let said = [(0, Some(Payload(PAYLOAD)))];
+    mark_saying(
+        &recording("music.flac", RATE, 1),
+        &embedder_config(RATE, 1),
+        0,
+        &said,
+    )
+}
+
+/// What is told, in order: properties with their values, and messages with what `present` shows then.
+type Told = Arc<Mutex<Vec<String>>>;
+
+fn told(element: &gst::Element) -> Told {
+    let all = Told::default();
+    for property in ["present", "last-payload"] {
+        let into = all.clone();
+        element.connect_notify(Some(property), move |element, pspec| {
+            let value = element.property_value(pspec.name());
+            let value = value.transform::<String>().unwrap();
+            let value: Option<&str> = value.get().unwrap();
+            let text = format!("{} {}", pspec.name(), value.unwrap_or("none"));
+            into.lock().unwrap().push(text);
+        });
+    }
+    let (into, weak) = (all.clone(), element.downgrade());
+    let bus = gst::Bus::new();
+    bus.set_sync_handler(move |_, message| {
+        if let Some(said) = detection(message).filter(|said| said.state() != "present") {
+            let present: bool = weak.upgrade().unwrap().property("present");
+            let text = format!("{}: {present}", said.state());
+            into.lock().unwrap().push(text);
+        }
+        gst::BusSyncReply::Drop
+    });
+    element.set_bus(Some(&bus));
+    all
+}
+
+fn taken(told: &Told) -> Vec<String> {
+    std::mem::take(&mut *told.lock().unwrap())
+}
+
+#[test]
+fn a_mark_that_comes_and_goes_within_a_buffer_is_shown() {
+    let mut random = Random::new(3);
+    let noise: Vec<f32> = (0..10 * RATE).map(|_| 0.1 * random.noise()).collect();
+    let audio = bytes(&[marked(), noise].concat());
+    for frames in [RATE as usize / 50, audio.len() / 4] {
+        let wmdetect = element("wmdetect");
+        let told = told(&wmdetect);
+        let mut harness = harness(&wmdetect, &mono());
+        for (n, piece) in audio.chunks(4 * frames).enumerate() {
+            let pts = time(n * frames, RATE);
+            harness.push(buffer(piece, Some(pts))).unwrap();
+        }
+        let mut told = taken(&told);
+        // It may be found before it has been read.
+        let payload = "last-payload 00c0ffee";
+        let read = told.iter().position(|text| text == payload);
+        told.remove(read.expect("a payload"));
+        let all = [
+            "present TRUE",
+            "found: true",
+            "present FALSE",
+            "lost: false",
+        ];
+        assert_eq!(told, all, "buffers of {frames} frames");
+        assert_eq!(wmdetect.property::<String>("last-payload"), "00c0ffee");
+        wmdetect.set_bus(None);
+    }
+}
+
+#[test]
+fn the_end_of_what_is_shown_is_notified() {
+    let wmdetect = element("wmdetect");
+    let told = told(&wmdetect);
+    let mut harness = harness(&wmdetect, &mono());
+    let audio = bytes(&marked());
+    push(&mut harness, &mono(), &audio, Some(gst::ClockTime::ZERO));
+    harness.push_event(gst::event::Eos::new());
+    assert!(
+        wmdetect.property::<bool>("present"),
+        "the audio ended, not the mark"
+    );
+    taken(&told);
+    drop(harness);
+    assert_eq!(wmdetect.current_state(), gst::State::Null);
+    assert_eq!(taken(&told), ["last-payload none", "present FALSE"]);
+    wmdetect.set_bus(None);
+}
