@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What `wmdetect` shows in its properties is notified when it changes, and only then.
+//! What `wmdetect` shows in its properties is notified when it changes, and what is refused is not.
 
 mod common;
 
@@ -112,4 +112,40 @@ fn the_end_of_what_is_shown_is_notified() {
     assert_eq!(wmdetect.current_state(), gst::State::Null);
     assert_eq!(taken(&told), ["last-payload none", "present FALSE"]);
     wmdetect.set_bus(None);
+}
+
+#[test]
+fn settings_that_do_not_change_are_not_notified() {
+    let wmdetect = element("wmdetect");
+    let notified = Arc::new(Mutex::new(Vec::new()));
+    let into = notified.clone();
+    wmdetect.connect_notify(None, move |_, pspec| {
+        into.lock().unwrap().push(pspec.name().to_string());
+    });
+    let set = |property, value| {
+        wmdetect.set_property_from_str(property, value);
+        notified.lock().unwrap().drain(..).collect::<Vec<_>>()
+    };
+    let settable = [
+        ("key-file", "/somewhere", "/elsewhere"),
+        ("carrier", "noise", "programme"),
+        ("row-clock", "utc", "stream"),
+        ("clock-tolerance", "5", "120000000000"),
+        ("utc-start", "7", "18446744073709551615"),
+        ("false-alarms-per-hour", "0.1", "0.0001"),
+        ("max-speed-deviation", "0.5", "0.1"),
+    ];
+    for (property, one, other) in settable {
+        for value in [one, other] {
+            assert_eq!(set(property, value), [property]);
+            assert!(set(property, value).is_empty(), "{property} is what it was");
+        }
+    }
+    wmdetect.set_property("key-file", None::<&str>);
+    notified.lock().unwrap().clear();
+    let _harness = harness(&wmdetect, &mono());
+    for (property, one, _) in settable {
+        assert!(set(property, one).is_empty(), "{property} is refused");
+    }
+    assert_eq!(set("interval", "500000000"), ["interval"]);
 }

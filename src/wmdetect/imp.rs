@@ -253,8 +253,11 @@ impl ObjectImpl for WmDetect {
         if settings::is_too_late(*CAT, &*self.obj(), pspec) {
             return;
         }
-        lock(&self.settings).set(value, pspec);
+        let changed = lock(&self.settings).replace(value, pspec);
         settings::log(*CAT, &*self.obj(), value, pspec);
+        if changed {
+            self.obj().notify_by_pspec(pspec);
+        }
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
