@@ -307,6 +307,7 @@ impl BaseTransformImpl for WmDetect {
     const TRANSFORM_IP_ON_PASSTHROUGH: bool = true;
 
     fn start(&self) -> Result<(), gst::ErrorMessage> {
+        // A copy, as loading may post a warning, and nobody waits for a passphrase to be stretched.
         let settings = lock(&self.settings).clone();
         let keys = settings.load_keys(&*self.obj())?;
         // What format the audio will have, does not matter yet.
@@ -391,12 +392,16 @@ impl AudioFilterImpl for WmDetect {
 
     fn setup(&self, info: &gst_audio::AudioInfo) -> Result<(), gst::LoggableError> {
         self.with_stream(Stream::end);
-        let settings = lock(&self.settings).clone();
-        let config = settings.config(info.rate(), info.channels() as usize);
+        // Not a copy of the settings: they have the text of the key.
+        let (config, several) = {
+            let settings = lock(&self.settings);
+            let config = settings.config(info.rate(), info.channels() as usize);
+            (config, settings.has_several_keys())
+        };
         gst::debug!(CAT, imp = self, "Setting up for {config:?}");
         let mut state = lock(&self.state);
         let State { keys, stream, .. } = &mut *state;
-        let new = Stream::new(info, &config, keys, settings.has_several_keys())
+        let new = Stream::new(info, &config, keys, several)
             .map_err(|error| gst::loggable_error!(CAT, "Cannot detect: {error}"))?;
         *stream = Some(new);
         Ok(())
