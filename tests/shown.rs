@@ -95,23 +95,53 @@ fn a_mark_that_comes_and_goes_within_a_buffer_is_shown() {
     }
 }
 
+/// Takes marked audio to its end.
+fn played(wmdetect: &gst::Element) -> gst_check::Harness {
+    let mut harness = harness(wmdetect, &mono());
+    let start = Some(gst::ClockTime::ZERO);
+    push(&mut harness, &mono(), &bytes(&marked()), start);
+    harness.push_event(gst::event::Eos::new());
+    harness
+}
+
 #[test]
 fn the_end_of_what_is_shown_is_notified() {
     let wmdetect = element("wmdetect");
     let told = told(&wmdetect);
-    let mut harness = harness(&wmdetect, &mono());
-    let audio = bytes(&marked());
-    push(&mut harness, &mono(), &audio, Some(gst::ClockTime::ZERO));
-    harness.push_event(gst::event::Eos::new());
-    assert!(
-        wmdetect.property::<bool>("present"),
-        "the audio ended, not the mark"
-    );
+    let harness = played(&wmdetect);
     taken(&told);
     drop(harness);
     assert_eq!(wmdetect.current_state(), gst::State::Null);
     assert_eq!(taken(&told), ["last-payload none", "present FALSE"]);
     wmdetect.set_bus(None);
+}
+
+#[test]
+fn a_mark_is_not_lost_where_the_audio_ends() {
+    let wmdetect = element("wmdetect");
+    let told = told(&wmdetect);
+    let mut harness = played(&wmdetect);
+    assert!(!taken(&told).contains(&"present FALSE".to_string()));
+    assert!(wmdetect.property::<bool>("present"));
+    // What follows is another run.
+    harness.push_event(gst::event::FlushStart::new());
+    harness.push_event(gst::event::FlushStop::new(true));
+    assert_eq!(taken(&told), ["present FALSE", "lost: false"]);
+    wmdetect.set_bus(None);
+    drop(harness);
+}
+
+#[test]
+fn the_latest_message_tells_up_to_where_the_mark_was_there() {
+    let wmdetect = element("wmdetect");
+    let messages = messages(&wmdetect, || drop(played(&wmdetect)));
+    let said: Vec<_> = messages.iter().filter_map(detection).collect();
+    assert!(said.iter().all(|message| message.state() != "lost"));
+    let end = time(marked().len(), RATE);
+    let told = said.last().unwrap().end();
+    // An interval, and what the analysis is behind.
+    let within = gst::ClockTime::from_mseconds(1_300);
+    assert!(told <= end && end - told < within, "{told} of {end}");
 }
 
 #[test]

@@ -76,6 +76,12 @@
 //! there. Where the mark begins is right to 50 ms in four of five cases in clean audio, else to 0.2 s; in noise it is
 //! the start of the best window.
 //!
+//! Where the audio ends while the mark is there (end of stream, or of a segment that is played to its end), there is
+//! no `lost`: the mark was not lost. An application that keeps account of marked stretches closes those that are open
+//! when it gets EOS or SEGMENT_DONE; the end of the latest `present` of each key (or of its `found`, if none came since)
+//! tells up to where the mark was there. The property `present` stays true until the element goes to READY. If the
+//! detector starts afresh instead, since audio, a flush or another stream follows, the `lost` comes then.
+//!
 //! A time that does not exist is left out. Where the detector has to start afresh (a flush, other caps, a new stream, a
 //! jump in time) while the mark is present, a `lost` closes the account.
 //!
