@@ -124,10 +124,10 @@ fn describe(error: &gst::message::Error) -> String {
 }
 
 /// Where the audio goes, while somebody takes it.
-type Outlet = Arc<Mutex<Option<Input>>>;
+pub type Outlet = Arc<Mutex<Option<Input>>>;
 
 /// The input of a transmission.
-struct Input {
+pub struct Input {
     source: gst_app::AppSrc,
     /// Running time of the first frame, and frames since then.
     start: gst::ClockTime,
@@ -135,24 +135,44 @@ struct Input {
 }
 
 impl Input {
-    /// Takes audio that is on time. Its timestamps come from the count of frames, as those of files begin anew each
-    /// time.
-    fn push(&mut self, buffer: &gst::BufferRef) {
+    pub fn new(source: gst_app::AppSrc, start: gst::ClockTime) -> Self {
+        let frames = 0;
+        Input {
+            source,
+            start,
+            frames,
+        }
+    }
+
+    /// The same audio with the next timestamps, for it is on time. They come from the count of frames, as those of files
+    /// begin anew each time.
+    fn stamp(&mut self, buffer: &gst::BufferRef) -> Option<gst::Buffer> {
         let at = |frames: u64| gst::ClockTime::from_nseconds(frames * 1_000_000_000 / RATE);
         let now = self.source.current_running_time().unwrap_or_default();
         if now > self.start + at(self.frames) + GAP {
             (self.start, self.frames) = (now, 0);
         }
         let frames = buffer.size() as u64 / BYTES_PER_FRAME;
-        let Ok(mut buffer) = buffer.copy_region(gst::BufferCopyFlags::MEMORY, ..) else {
-            return;
-        };
+        let mut buffer = buffer.copy_region(gst::BufferCopyFlags::MEMORY, ..).ok()?;
         let fresh = buffer.make_mut();
         fresh.set_pts(self.start + at(self.frames));
         fresh.set_duration(at(frames));
         self.frames += frames;
+        Some(buffer)
+    }
+}
+
+/// Hands audio to whoever takes it.
+pub fn send(outlet: &Outlet, buffer: &gst::BufferRef) {
+    let stamped = {
+        let mut outlet = outlet.lock().unwrap_or_else(PoisonError::into_inner);
+        let input = outlet.as_mut();
+        input.and_then(|input| Some((input.stamp(buffer)?, input.source.clone())))
+    };
+    // The outlet is free by now: to push may take its time, and meanwhile the connection may have to be replaced.
+    if let Some((buffer, source)) = stamped {
         // A transmission that has ended takes nothing, and will be replaced.
-        let _ = self.source.push_buffer(buffer);
+        let _ = source.push_buffer(buffer);
     }
 }
 
@@ -164,9 +184,8 @@ fn programme_sink(sink: &gst::Element, outlet: &Outlet) -> Result<()> {
     let outlet = outlet.clone();
     let take = move |sink: &gst_app::AppSink| {
         let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-        let mut outlet = outlet.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (Some(input), Some(buffer)) = (outlet.as_mut(), sample.buffer()) {
-            input.push(buffer);
+        if let Some(buffer) = sample.buffer() {
+            send(&outlet, buffer);
         }
         Ok(gst::FlowSuccess::Ok)
     };
@@ -346,11 +365,7 @@ impl Transmission {
         let source = element(&self.pipeline, "in")?;
         let source = source.downcast().map_err(|_| "in is not an appsrc")?;
         let start = self.pipeline.current_running_time().unwrap_or_default();
-        *outlet.lock().unwrap_or_else(PoisonError::into_inner) = Some(Input {
-            source,
-            start,
-            frames: 0,
-        });
+        *outlet.lock().unwrap_or_else(PoisonError::into_inner) = Some(Input::new(source, start));
         Ok(())
     }
 

@@ -35,6 +35,10 @@ static WATCHING: AtomicBool = AtomicBool::new(false);
 static UNWIPED: AtomicUsize = AtomicUsize::new(0);
 /// Large blocks that were freed.
 static LARGE_FREED: AtomicUsize = AtomicUsize::new(0);
+/// A length that no block has but a copy of a key text that is as long.
+const UNUSUAL: usize = 3_001;
+/// Blocks of that length that were asked for.
+static COPIES: AtomicUsize = AtomicUsize::new(0);
 /// What `BLAKE3.derive_key` makes of the two keys.
 static SUBKEYS: Mutex<[[u8; 32]; 6]> = Mutex::new([[0; 32]; 6]);
 
@@ -75,6 +79,9 @@ fn look_at(pointer: *const u8, size: usize) {
 // SAFETY: the system's allocator does the work; the default `realloc` allocates, copies and frees.
 unsafe impl GlobalAlloc for Watching {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if layout.size() == UNUSUAL {
+            COPIES.fetch_add(1, Ordering::SeqCst);
+        }
         // What GLib left in memory that it gave back is not ours.
         unsafe { System.alloc_zeroed(layout) }
     }
@@ -234,4 +241,25 @@ fn the_elements_wipe_the_key() {
             assert_eq!(unwiped(life), 0, "{name}");
         }
     }
+}
+
+/// Wiped as it is in the end, a text in memory can be read until then.
+#[test]
+fn no_copies_of_the_key_are_made_once_the_detector_has_started() {
+    common::init();
+    let _alone = alone();
+    let wmdetect = gst::ElementFactory::make("wmdetect").build().unwrap();
+    let copies = || COPIES.swap(0, Ordering::SeqCst);
+    wmdetect.set_property("key", "k".repeat(UNUSUAL));
+    assert!(copies() > 0, "the allocator does not see them");
+    let mut harness = gst_check::Harness::with_element(&wmdetect, Some("sink"), Some("src"));
+    copies();
+    for rate in [16_000, 48_000] {
+        harness.set_src_caps_str(&format!(
+            "audio/x-raw,format=S16LE,rate={rate},channels=1,layout=interleaved"
+        ));
+        harness.push(gst::Buffer::from_slice([0; 3_200])).unwrap();
+    }
+    harness.push_event(gst::event::Eos::new());
+    assert_eq!(copies(), 0);
 }

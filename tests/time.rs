@@ -149,28 +149,62 @@ fn timestamps_that_drift_are_followed_and_no_frame_is_lost() {
     }
 }
 
+/// What the detector says of marked music, `repeat` times 8 s in buffers of 20 ms that come with the flag and the
+/// timestamp which `stamp` makes of the number and the right one, or do not come.
+fn heard(
+    repeat: usize,
+    stamp: impl Fn(usize, gst::ClockTime) -> Option<(bool, gst::ClockTime)>,
+) -> Vec<common::Message> {
+    let info = info(AudioFormat::F32le, 16_000, 1);
+    let music = common::recording("music.flac", 16_000, 1).repeat(repeat);
+    let marked = common::mark(&music, &common::embedder_config(16_000, 1), 0);
+    let wmdetect = element("wmdetect");
+    let messages = messages(&wmdetect, || {
+        let mut harness = harness(&wmdetect, &info);
+        for (n, piece) in marked.chunks(320).enumerate() {
+            let Some((discont, pts)) = stamp(n, time(320 * n, info.rate())) else {
+                continue;
+            };
+            let bytes: Vec<u8> = piece.iter().flat_map(|x| x.to_le_bytes()).collect();
+            let mut buffer = buffer(&bytes, Some(pts));
+            if discont {
+                let flags = gst::BufferFlags::DISCONT;
+                buffer.get_mut().unwrap().set_flags(flags);
+            }
+            harness.push(buffer).unwrap();
+        }
+    });
+    messages.iter().filter_map(common::detection).collect()
+}
+
+/// Some sources flag every buffer.
 #[test]
 fn the_detector_does_not_lose_a_mark_to_drifting_timestamps() {
-    let rate = 16_000;
-    let music = common::recording("music.flac", rate, 1);
-    let marked = common::mark(&music, &common::embedder_config(rate, 1), 0);
-    let info = info(AudioFormat::F32le, rate, 1);
-    let bytes: Vec<u8> = marked.iter().flat_map(|x| x.to_le_bytes()).collect();
-    for per_mille in [1_000, 1_012, 988] {
-        let wmdetect = element("wmdetect");
-        let messages = messages(&wmdetect, || {
-            let mut harness = harness(&wmdetect, &info);
-            push_stamped(&mut harness, &info, &bytes, |_, pts| {
-                Some(ms(500) + pts.mul_div_floor(per_mille, 1_000).unwrap())
+    for discont in [false, true] {
+        for per_mille in [1_000, 1_012, 988] {
+            let said = heard(1, |_, pts| {
+                let pts = ms(500) + pts.mul_div_floor(per_mille, 1_000).unwrap();
+                Some((discont, pts))
             });
-        });
-        let said: Vec<_> = messages.iter().filter_map(common::detection).collect();
-        let states: Vec<_> = said.iter().map(common::Message::state).collect();
-        assert_eq!(states[0], "found");
-        assert!(
-            states[1..].iter().all(|state| *state == "present"),
-            "{per_mille}: {states:?}"
-        );
+            let states: Vec<_> = said.iter().map(common::Message::state).collect();
+            assert_eq!(states[0], "found");
+            assert!(
+                states[1..].iter().all(|state| *state == "present"),
+                "{per_mille}, flagged {discont}: {states:?}"
+            );
+        }
+    }
+}
+
+/// 20 ms each half a second, as of packets that are lost. What is flagged and ahead of time is no drift: what follows
+/// is where it was.
+#[test]
+fn the_detector_bridges_small_losses_that_are_flagged() {
+    let said = heard(3, |n, pts| (n % 25 != 24).then_some((n % 25 == 0, pts)));
+    assert!(said.len() > 20, "{said:?}");
+    for message in said {
+        assert_ne!(message.state(), "lost");
+        assert!(message.ahead().abs() < 0.045, "{message:?}");
     }
 }
 

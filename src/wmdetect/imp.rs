@@ -44,9 +44,9 @@ struct Published {
     stats: DetectorStats,
 }
 
-/// What the marks that are present say, key by key.
+/// The marks that are present by what was reported: what each key says, if it has been read.
 #[derive(Default)]
-struct Said(BTreeMap<u32, String>);
+struct Said(BTreeMap<u32, Option<String>>);
 
 impl Said {
     /// Takes a message; returns a payload if it is news.
@@ -56,10 +56,23 @@ impl Said {
             self.0.remove(&key);
             return None;
         }
+        let before = self.0.entry(key).or_default();
         let payload: String = report.get("payload").ok()?;
-        let before = self.0.insert(key, payload.clone());
-        (before.as_ref() != Some(&payload)).then_some(payload)
+        let news = before.as_ref() != Some(&payload);
+        *before = Some(payload.clone());
+        news.then_some(payload)
     }
+
+    fn is_any_present(&self) -> bool {
+        !self.0.is_empty()
+    }
+}
+
+/// A message, and what the read-only properties show from then on.
+struct News {
+    report: gst::Structure,
+    present: bool,
+    payload: Option<String>,
 }
 
 #[derive(Default)]
@@ -92,52 +105,75 @@ impl WmDetect {
         work: impl FnOnce(&mut Stream, &mut Vec<gst::Structure>) -> R,
     ) -> Option<R> {
         let mut reports = Vec::new();
-        let (result, news) = {
+        let (result, news, present) = {
             let mut state = lock(&self.state);
             let State { stream, said, .. } = &mut *state;
             let stream = stream.as_mut()?;
             let result = work(stream, &mut reports);
-            let news = Published {
-                present: stream.is_present(),
-                score: stream.score(),
-                payload: reports.iter().filter_map(|report| said.take(report)).last(),
-                stats: stream.stats(),
-            };
-            (result, news)
+            let news: Vec<_> = reports
+                .into_iter()
+                .map(|report| News {
+                    payload: said.take(&report),
+                    present: said.is_any_present(),
+                    report,
+                })
+                .collect();
+            let mut published = lock(&self.published);
+            published.score = stream.score();
+            published.stats = stream.stats();
+            (result, news, stream.is_present())
         };
         // No lock is held from here on: whoever hears of it may come back with a property or a query.
-        self.publish(news);
-        self.post(reports);
+        for News {
+            report,
+            present,
+            payload,
+        } in news
+        {
+            self.show(present, payload);
+            self.post(report);
+        }
+        self.show(present, None);
         Some(result)
     }
 
-    /// Shows what is new; the latest payload stays if there is no other.
-    fn publish(&self, mut news: Published) {
+    /// Shows whether a mark is present, and what was read last if that is news.
+    fn show(&self, present: bool, payload: Option<String>) {
         let (appears, says) = {
             let mut published = lock(&self.published);
-            let says = news.payload.is_some() && news.payload != published.payload;
-            let appears = news.present != published.present;
-            news.payload = news.payload.or(published.payload.take());
-            *published = news;
+            let says = payload.is_some() && payload != published.payload;
+            if says {
+                published.payload = payload;
+            }
+            let appears = std::mem::replace(&mut published.present, present) != present;
             (appears, says)
         };
-        if says {
+        self.notify_shown(appears, says);
+    }
+
+    /// Shows what is shown before the start.
+    fn show_nothing(&self) {
+        let before = std::mem::take(&mut *lock(&self.published));
+        self.notify_shown(before.present, before.payload.is_some());
+    }
+
+    /// No lock is held here either.
+    fn notify_shown(&self, present: bool, payload: bool) {
+        if payload {
             self.obj().notify("last-payload");
         }
-        if appears {
+        if present {
             self.obj().notify("present");
         }
     }
 
-    fn post(&self, reports: Vec<gst::Structure>) {
-        if reports.is_empty() || !lock(&self.settings).post_messages {
+    fn post(&self, report: gst::Structure) {
+        if !lock(&self.settings).post_messages {
             return;
         }
+        gst::debug!(CAT, imp = self, "Posting {report}");
         let obj = self.obj();
-        for report in reports {
-            gst::debug!(CAT, imp = self, "Posting {report}");
-            let _ = obj.post_message(gst::message::Element::builder(report).src(&*obj).build());
-        }
+        let _ = obj.post_message(gst::message::Element::builder(report).src(&*obj).build());
     }
 
     /// Takes a buffer, which stays as it is.
@@ -217,8 +253,11 @@ impl ObjectImpl for WmDetect {
         if settings::is_too_late(*CAT, &*self.obj(), pspec) {
             return;
         }
-        lock(&self.settings).set(value, pspec);
+        let changed = lock(&self.settings).replace(value, pspec);
         settings::log(*CAT, &*self.obj(), value, pspec);
+        if changed {
+            self.obj().notify_by_pspec(pspec);
+        }
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
@@ -268,6 +307,7 @@ impl BaseTransformImpl for WmDetect {
     const TRANSFORM_IP_ON_PASSTHROUGH: bool = true;
 
     fn start(&self) -> Result<(), gst::ErrorMessage> {
+        // A copy, as loading may post a warning, and nobody waits for a passphrase to be stretched.
         let settings = lock(&self.settings).clone();
         let keys = settings.load_keys(&*self.obj())?;
         // What format the audio will have, does not matter yet.
@@ -290,8 +330,7 @@ impl BaseTransformImpl for WmDetect {
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
         *lock(&self.state) = State::default();
-        self.publish(Published::default());
-        lock(&self.published).payload = None;
+        self.show_nothing();
         Ok(())
     }
 
@@ -353,12 +392,16 @@ impl AudioFilterImpl for WmDetect {
 
     fn setup(&self, info: &gst_audio::AudioInfo) -> Result<(), gst::LoggableError> {
         self.with_stream(Stream::end);
-        let settings = lock(&self.settings).clone();
-        let config = settings.config(info.rate(), info.channels() as usize);
+        // Not a copy of the settings: they have the text of the key.
+        let (config, several) = {
+            let settings = lock(&self.settings);
+            let config = settings.config(info.rate(), info.channels() as usize);
+            (config, settings.has_several_keys())
+        };
         gst::debug!(CAT, imp = self, "Setting up for {config:?}");
         let mut state = lock(&self.state);
         let State { keys, stream, .. } = &mut *state;
-        let new = Stream::new(info, &config, keys, settings.has_several_keys())
+        let new = Stream::new(info, &config, keys, several)
             .map_err(|error| gst::loggable_error!(CAT, "Cannot detect: {error}"))?;
         *stream = Some(new);
         Ok(())
@@ -380,19 +423,22 @@ mod tests {
         };
         gst::init().unwrap();
         let mut said = Said::default();
-        for (state, key, payload, news) in [
-            ("found", 0, None, false),
-            ("present", 0, Some("00000001"), true),
-            ("present", 1, Some("00000002"), true),
-            ("present", 0, Some("00000001"), false),
-            ("present", 0, None, false),
-            ("present", 1, Some("00000002"), false),
-            ("present", 0, Some("00000003"), true),
-            ("lost", 0, Some("00000003"), false),
-            ("found", 0, Some("00000003"), true),
+        assert!(!said.is_any_present());
+        for (state, key, payload, news, present) in [
+            ("found", 0, None, false, true),
+            ("present", 0, Some("00000001"), true, true),
+            ("found", 1, Some("00000002"), true, true),
+            ("present", 0, Some("00000001"), false, true),
+            ("present", 0, None, false, true),
+            ("present", 1, Some("00000002"), false, true),
+            ("present", 0, Some("00000003"), true, true),
+            ("lost", 0, Some("00000003"), false, true),
+            ("lost", 1, Some("00000002"), false, false),
+            ("found", 0, Some("00000003"), true, true),
         ] {
             let expected = payload.filter(|_| news).map(String::from);
             assert_eq!(said.take(&report(state, key, payload)), expected);
+            assert_eq!(said.is_any_present(), present);
         }
     }
 }

@@ -32,9 +32,9 @@
 //! | `max-speed-deviation` | 0.1 | percent, 0 to 6: how far the playing speed may be off; at most 1 with `carrier=noise` |
 //! | `interval` | 1 s | ns, at least 100 ms: how often `present` is repeated |
 //! | `post-messages` | `true` | whether to post element messages |
-//! | `present` | | read-only: whether the mark is there now; notifies of changes |
+//! | `present` | | read-only: whether the mark is there now; notifies of changes, each of them, before the message about it; stays as it is at the end of the audio, until READY |
 //! | `score` | | read-only: latest score; mean 0 and variance 1 on unmarked audio |
-//! | `last-payload` | string | read-only: the payload that was read last, 8 hex digits; none before; notifies when another one is read |
+//! | `last-payload` | string | read-only: the payload that was read last, 8 hex digits; none before and from READY on; notifies of changes |
 //! | `stats` | | read-only: structure of figures about the search, see below |
 //!
 //! Those up to `max-speed-deviation` can be set in the states NULL and READY only. A missing or useless key is an
@@ -76,6 +76,12 @@
 //! there. Where the mark begins is right to 50 ms in four of five cases in clean audio, else to 0.2 s; in noise it is
 //! the start of the best window.
 //!
+//! Where the audio ends while the mark is there (end of stream, or of a segment that is played to its end), there is
+//! no `lost`: the mark was not lost. An application that keeps account of marked stretches closes those that are open
+//! when it gets EOS or SEGMENT_DONE; the end of the latest `present` of each key (or of its `found`, if none came since)
+//! tells up to where the mark was there. The property `present` stays true until the element goes to READY. If the
+//! detector starts afresh instead, since audio, a flush or another stream follows, the `lost` comes then.
+//!
 //! A time that does not exist is left out. Where the detector has to start afresh (a flush, other caps, a new stream, a
 //! jump in time) while the mark is present, a `lost` closes the account.
 //!
@@ -108,8 +114,9 @@
 //!
 //! # Breaks
 //! Up to a second of missing audio counts as silence. After more, or after a jump, the detector starts afresh.
-//! Timestamps that drift away from the frames little by little are followed. Buffers that are declared gaps or
-//! corrupted count as silence. Segments that play backwards are ignored.
+//! Timestamps that drift away from the frames little by little are followed; what is ahead by more than jitter (40 ms) in
+//! a buffer with the DISCONT flag counts as missing audio. A buffer with that flag and no timestamp is a break.
+//! Buffers that are declared gaps or corrupted count as silence. Segments that play backwards are ignored.
 
 use gst::glib;
 use gst::prelude::*;

@@ -48,7 +48,8 @@ impl Default for Settings {
 
 impl Settings {
     pub fn properties() -> Vec<glib::ParamSpec> {
-        let mut properties = Shared::properties();
+        // What may be refused is notified only when it has changed.
+        let mut properties = Shared::properties_with(glib::ParamFlags::EXPLICIT_NOTIFY);
         properties.push(
             gst::ParamSpecArray::builder("keys")
                 .nick("Keys")
@@ -66,7 +67,7 @@ impl Settings {
     }
 
     /// Takes the value of one of [`Settings::properties`].
-    pub fn set(&mut self, value: &glib::Value, pspec: &glib::ParamSpec) {
+    fn set(&mut self, value: &glib::Value, pspec: &glib::ParamSpec) {
         match pspec.name() {
             "keys" => self.keys = texts(value),
             "clock-tolerance" => self.clock_tolerance = time(value),
@@ -77,6 +78,17 @@ impl Settings {
             "post-messages" => self.post_messages = value.get().expect("type checked upstream"),
             _ => self.shared.set(value, pspec),
         }
+    }
+
+    /// The same; whether that is to be notified, if GObject does not.
+    pub fn replace(&mut self, value: &glib::Value, pspec: &glib::ParamSpec) -> bool {
+        if !pspec.flags().contains(glib::ParamFlags::EXPLICIT_NOTIFY) {
+            self.set(value, pspec);
+            return false;
+        }
+        let before = self.get(pspec);
+        self.set(value, pspec);
+        before.compare(&self.get(pspec)) != Some(std::cmp::Ordering::Equal)
     }
 
     /// The value of one of [`Settings::properties`].
@@ -181,6 +193,7 @@ fn search_properties() -> [glib::ParamSpec; 4] {
             )
             .maximum(LARGEST_CLOCK_TOLERANCE.nseconds())
             .default_value(DEFAULT_CLOCK_TOLERANCE.nseconds())
+            .explicit_notify()
             .mutable_ready()
             .build(),
         glib::ParamSpecUInt64::builder("utc-start")
@@ -190,6 +203,7 @@ fn search_properties() -> [glib::ParamSpec; 4] {
                  (18446744073709551615 = not known, the clock tells)",
             )
             .default_value(DEFAULT_UTC_START)
+            .explicit_notify()
             .mutable_ready()
             .build(),
         glib::ParamSpecDouble::builder("false-alarms-per-hour")
@@ -200,6 +214,7 @@ fn search_properties() -> [glib::ParamSpec; 4] {
             .minimum(1e-12)
             .maximum(3600.0)
             .default_value(DEFAULT_FALSE_ALARMS_PER_HOUR)
+            .explicit_notify()
             .mutable_ready()
             .build(),
         glib::ParamSpecDouble::builder("max-speed-deviation")
@@ -211,6 +226,7 @@ fn search_properties() -> [glib::ParamSpec; 4] {
             .minimum(0.0)
             .maximum(6.0)
             .default_value(DEFAULT_MAX_SPEED_DEVIATION)
+            .explicit_notify()
             .mutable_ready()
             .build(),
     ]

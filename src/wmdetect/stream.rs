@@ -140,21 +140,38 @@ impl Stream {
             return self.forget(reports);
         }
         let discont = buffer.flags().contains(gst::BufferFlags::DISCONT);
-        let arrival = if discont {
-            run.clock.place(buffer.pts())
-        } else {
-            run.clock.arrival(buffer.pts())
+        let place = run.clock.place(buffer.pts());
+        let arrival = match run.clock.arrival(buffer.pts()) {
+            // Small losses add up, too. What comes too early has lost nothing, whatever its flag says.
+            Arrival::Drifted if discont && matches!(place, Arrival::Missing(_)) => place,
+            arrival => arrival,
         };
         match (arrival, buffer.pts()) {
             // Without a timestamp nobody knows how much is missing.
-            (Arrival::Continues, pts) if !(discont && pts.is_none()) => (),
+            (_, None) if discont => self.end(reports),
+            (Arrival::Continues, _) => (),
             // No audio is missing, so the detector need not know.
             (Arrival::Drifted, Some(pts)) => run.clock.follow(pts),
-            (Arrival::Missing(time), _) if time <= LONGEST_GAP => {
-                let frames = run.clock.frames_in(time);
-                self.silence(frames, reports);
+            (Arrival::Missing(time), Some(pts)) if time <= LONGEST_GAP => {
+                self.bridge(time, pts, reports);
             }
             _ => self.end(reports),
+        }
+    }
+
+    /// Takes `time` of missing audio before `pts` for silence.
+    fn bridge(
+        &mut self,
+        time: gst::ClockTime,
+        pts: gst::ClockTime,
+        reports: &mut Vec<gst::Structure>,
+    ) {
+        let Some(run) = &mut self.run else { return };
+        let frames = run.clock.frames_in(time);
+        self.silence(frames, reports);
+        // Else as much missing before the next buffer would look as if it had been away already.
+        if let Some(run) = &mut self.run {
+            run.clock.follow(pts);
         }
     }
 
@@ -403,9 +420,19 @@ mod tests {
 
     /// Pushes a second of silence at `start` milliseconds, returns the frames taken since the last break.
     fn push(stream: &mut Stream, start: u64, reports: &mut Vec<gst::Structure>) -> u64 {
+        push_flagged(stream, Some(start), gst::BufferFlags::empty(), reports)
+    }
+
+    fn push_flagged(
+        stream: &mut Stream,
+        start: Option<u64>,
+        flags: gst::BufferFlags,
+        reports: &mut Vec<gst::Structure>,
+    ) -> u64 {
         let mut buffer = gst::Buffer::from_slice(vec![0; 32_000]);
-        let pts = gst::ClockTime::from_mseconds(start);
-        buffer.get_mut().unwrap().set_pts(pts);
+        let fresh = buffer.get_mut().unwrap();
+        fresh.set_pts(start.map(gst::ClockTime::from_mseconds));
+        fresh.set_flags(flags);
         let position = Position::by_stream_time(None);
         stream.push(&buffer, None, position, reports).unwrap();
         stream.run.as_ref().unwrap().clock.arrived()
@@ -433,5 +460,27 @@ mod tests {
         assert_eq!(push(&mut stream, 4_400, &mut reports), 38_400, "gap events");
         stream.gap(ms(5_400), Some(ms(2_000)), &mut reports);
         assert!(stream.run.is_none(), "a long gap event");
+    }
+
+    /// What is missing before one buffer says nothing about the next one.
+    #[test]
+    fn losses_that_are_alike_are_no_drift() {
+        for flags in [gst::BufferFlags::empty(), gst::BufferFlags::DISCONT] {
+            let (mut stream, mut reports) = (stream(), Vec::new());
+            let mut push = |start| push_flagged(&mut stream, Some(start), flags, &mut reports);
+            assert_eq!(push(0), 16_000);
+            assert_eq!(push(1_500), 40_000, "{flags:?}");
+            assert_eq!(push(3_000), 64_000, "{flags:?}");
+            assert_eq!(push(4_500), 88_000, "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn a_discontinuity_without_a_timestamp_starts_afresh() {
+        let (mut stream, mut reports) = (stream(), Vec::new());
+        let discont = gst::BufferFlags::DISCONT;
+        push(&mut stream, 0, &mut reports);
+        let frames = push_flagged(&mut stream, None, discont, &mut reports);
+        assert_eq!(frames, 16_000);
     }
 }

@@ -8,10 +8,11 @@ use crate::common::{self, Directory, KEY, OTHER_KEY};
 use crate::icecast::{Icecast, PASSWORD};
 use crate::live::Live;
 use crate::{BASE, GOOD};
-use station::{Station, broadcast};
+use gst::prelude::*;
+use station::{Input, Outlet, Station, broadcast, send};
 use std::os::unix::fs::PermissionsExt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 const PAYLOAD: &str = "00c0ffee";
 
@@ -81,4 +82,31 @@ fn a_station_is_on_the_air_again_when_the_server_is_back() {
     assert_heard(port);
     stop.store(true, Ordering::SeqCst);
     on_air.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_connection_can_be_replaced_while_audio_is_sent() {
+    common::init();
+    // Full with the first buffer, of which it tells within the push.
+    let source = gst_app::AppSrc::builder().max_bytes(1).build();
+    let outlet = Outlet::default();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let (into, shared) = (told.clone(), outlet.clone());
+    let enough = move |_: &gst_app::AppSrc| {
+        into.lock().unwrap().push(shared.try_lock().is_ok());
+    };
+    let callbacks = gst_app::AppSrcCallbacks::builder();
+    source.set_callbacks(callbacks.enough_data(enough).build());
+    source.set_state(gst::State::Paused).unwrap();
+    let start = gst::ClockTime::ZERO;
+    *outlet.lock().unwrap() = Some(Input::new(source.clone(), start));
+    for _ in 0..3 {
+        send(&outlet, &gst::Buffer::from_slice([0; 80]));
+    }
+    let free = told.lock().unwrap();
+    assert!(
+        !free.is_empty() && free.iter().all(|free| *free),
+        "{free:?}"
+    );
+    source.set_state(gst::State::Null).unwrap();
 }
