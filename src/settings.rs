@@ -127,12 +127,8 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Those that may be refused are notified by the elements, and only when they have changed.
     pub fn properties() -> Vec<glib::ParamSpec> {
-        Self::properties_with(glib::ParamFlags::empty())
-    }
-
-    /// The properties, with these flags besides.
-    pub fn properties_with(flags: glib::ParamFlags) -> Vec<glib::ParamSpec> {
         vec![
             glib::ParamSpecString::builder("key")
                 .nick("Key")
@@ -149,19 +145,19 @@ impl Shared {
                     "Path of a file whose first line is the key, up to 4096 bytes, readable by its owner only \
                      (instead of key)",
                 )
-                .flags(glib::ParamFlags::READWRITE | flags)
+                .explicit_notify()
                 .mutable_ready()
                 .build(),
             glib::ParamSpecEnum::builder_with_default("carrier", WmCarrier::default())
                 .nick("Carrier")
                 .blurb("What is added to the programme, the same in wmembed as in wmdetect")
-                .flags(glib::ParamFlags::READWRITE | flags)
+                .explicit_notify()
                 .mutable_ready()
                 .build(),
             glib::ParamSpecEnum::builder_with_default("row-clock", WmRowClock::default())
                 .nick("Row clock")
                 .blurb("What counts the rows of the key, 200 ms each, the same in wmembed as in wmdetect")
-                .flags(glib::ParamFlags::READWRITE | flags)
+                .explicit_notify()
                 .mutable_ready()
                 .build(),
         ]

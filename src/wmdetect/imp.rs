@@ -15,7 +15,8 @@ use gst_audio::subclass::prelude::*;
 use gst_base::prelude::*;
 use once_cell::sync::Lazy;
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 static CAT: Lazy<gst::DebugCategory> = Lazy::new(|| {
     gst::DebugCategory::new(
@@ -82,6 +83,8 @@ pub struct WmDetect {
     utc: Utc,
     unclipped: Unclipped,
     published: Mutex<Published>,
+    /// See [`Stream::interrupt`]. Not part of the state, which the streaming thread holds while it searches.
+    interrupt: Mutex<Arc<AtomicBool>>,
 }
 
 impl WmDetect {
@@ -174,6 +177,11 @@ impl WmDetect {
         gst::debug!(CAT, imp = self, "Posting {report}");
         let obj = self.obj();
         let _ = obj.post_message(gst::message::Element::builder(report).src(&*obj).build());
+    }
+
+    /// Whether a long search at the end of the audio is to be given up, since nobody waits for what it finds.
+    fn set_interrupted(&self, interrupted: bool) {
+        lock(&self.interrupt).store(interrupted, Ordering::Relaxed);
     }
 
     /// Takes a buffer, which stays as it is.
@@ -296,6 +304,9 @@ impl ElementImpl for WmDetect {
         transition: gst::StateChange,
     ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
         self.utc.change_state(transition);
+        if transition == gst::StateChange::PausedToReady {
+            self.set_interrupted(true);
+        }
         self.parent_change_state(transition)
     }
 }
@@ -373,11 +384,14 @@ impl BaseTransformImpl for WmDetect {
             EventView::Eos(_) | EventView::SegmentDone(_) => {
                 self.with_stream(Stream::finish);
             }
+            EventView::FlushStart(_) => self.set_interrupted(true),
             EventView::FlushStop(flush) => {
                 if flush.resets_time() {
                     self.utc.restart_time();
                 }
                 self.with_stream(Stream::forget);
+                // Not before the search that it interrupted has ended.
+                self.set_interrupted(false);
             }
             _ => (),
         }
@@ -403,6 +417,7 @@ impl AudioFilterImpl for WmDetect {
         let State { keys, stream, .. } = &mut *state;
         let new = Stream::new(info, &config, keys, several)
             .map_err(|error| gst::loggable_error!(CAT, "Cannot detect: {error}"))?;
+        *lock(&self.interrupt) = new.interrupt();
         *stream = Some(new);
         Ok(())
     }
@@ -411,6 +426,33 @@ impl AudioFilterImpl for WmDetect {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_flush_and_the_way_to_ready_interrupt_a_long_search() {
+        gst::init().unwrap();
+        let element: super::super::WmDetect = glib::Object::new();
+        element.set_property("key", "00".repeat(32));
+        element.set_state(gst::State::Paused).unwrap();
+        let sink = element.static_pad("sink").unwrap();
+        let caps = "audio/x-raw,format=S16LE,rate=16000,channels=1,layout=interleaved";
+        let caps: gst::Caps = caps.parse().unwrap();
+        sink.send_event(gst::event::StreamStart::new("a"));
+        sink.send_event(gst::event::Caps::new(&caps));
+        let imp = element.imp();
+        let of_stream = lock(&imp.state).stream.as_ref().unwrap().interrupt();
+        let interrupted = || of_stream.load(Ordering::Relaxed);
+        assert!(!interrupted());
+        // The streaming thread is at work.
+        let state = lock(&imp.state);
+        sink.send_event(gst::event::FlushStart::new());
+        assert!(interrupted());
+        drop(state);
+        sink.send_event(gst::event::FlushStop::new(true));
+        assert!(!interrupted());
+        element.set_state(gst::State::Ready).unwrap();
+        assert!(interrupted());
+        element.set_state(gst::State::Null).unwrap();
+    }
 
     #[test]
     fn only_what_a_mark_did_not_say_before_is_news() {

@@ -68,7 +68,8 @@
 //! | `running-time` | guint64 | ns, the same as running time |
 //! | `duration` | guint64 | ns from the start to the end of the evidence. `found`, `present`: until now. `lost`: until the marked stretch ended, 2 to 3 s ago |
 //!
-//! With `carrier=noise` the start is that of the evidence in all three, and the score that of the best window.
+//! With `carrier=noise` the start is that of the window that the mark was found in, up to 1.5 s before the mark, and the
+//! score that of the best window.
 //!
 //! A strong mark is `lost` about 2 to 3 s after its end: pauses of the programme up to 2 s are bridged. A weak one is
 //! given time, and may be `lost` 10 s after its end and more. If the programme jumps to another place in marked
@@ -101,10 +102,10 @@
 //! has to be right to `clock-tolerance`.
 //!
 //! With more than 13 minutes of tolerance the rows are searched in tiles, over pieces of 10 s, while the next piece
-//! comes in. A mark is then found up to 20 s later, and not at all if it lasted for a few seconds only and has faded by
-//! then, unless the audio ends there. At the end of the audio, and at a break, what is left of the search is done at
-//! once, which takes up to 20 s of processor time with a tolerance of a day: that is for recordings, not for live
-//! streams.
+//! comes in. A mark is then found up to 20 s later; if it is over by then, `found` and `lost` come together, without a
+//! payload, and with a `watermark-time` that is right to 60 ms. At the end of the audio, and at a break, what is left of
+//! the search is done at once, which takes up to 20 s of processor time with a tolerance of a day, unless a flush or the
+//! way to READY ends it: that is for recordings, not for live streams.
 //!
 //! # Stats
 //! `frames` (guint64) taken since the detector last started afresh, `highest-score` (double) since then, `found`

@@ -48,8 +48,7 @@ impl Default for Settings {
 
 impl Settings {
     pub fn properties() -> Vec<glib::ParamSpec> {
-        // What may be refused is notified only when it has changed.
-        let mut properties = Shared::properties_with(glib::ParamFlags::EXPLICIT_NOTIFY);
+        let mut properties = Shared::properties();
         properties.push(
             gst::ParamSpecArray::builder("keys")
                 .nick("Keys")

@@ -9,6 +9,8 @@ use crate::watermark::detector::DetectorStats;
 use crate::watermark::{
     ConfigError, Detection, DetectionState, Detector, DetectorConfig, Key, format,
 };
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Missing audio that counts as silence; after more, the detector starts afresh.
 const LONGEST_GAP: gst::ClockTime = gst::ClockTime::SECOND;
@@ -64,6 +66,11 @@ impl Stream {
             several,
             input: vec![0.0; CHUNK * config.channels],
         })
+    }
+
+    /// See [`Detector::interrupt`].
+    pub fn interrupt(&self) -> Arc<AtomicBool> {
+        self.detector.interrupt()
     }
 
     pub fn set_interval(&mut self, interval: gst::ClockTime) {

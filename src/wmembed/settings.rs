@@ -60,8 +60,7 @@ impl Default for Settings {
 
 impl Settings {
     pub fn properties() -> Vec<glib::ParamSpec> {
-        // What may be refused is notified only when it has changed.
-        let mut properties = Shared::properties_with(glib::ParamFlags::EXPLICIT_NOTIFY);
+        let mut properties = Shared::properties();
         properties.extend([
             glib::ParamSpecDouble::builder("strength")
                 .nick("Strength")
