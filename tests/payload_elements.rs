@@ -96,7 +96,8 @@ fn it_is_told_as_soon_as_it_is_read() {
         assert_eq!(payload(present), Some("00c0ffee"));
         assert!(present.end() < gst::ClockTime::from_seconds(3));
         let notified: Vec<Option<String>> = notified.try_iter().collect();
-        assert_eq!(notified, [Some("00c0ffee".to_owned())]);
+        // Playing is over, and the payload with it.
+        assert_eq!(notified, [Some("00c0ffee".to_owned()), None]);
     }
 }
 
