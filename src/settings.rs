@@ -76,6 +76,16 @@ pub(crate) fn register() {
     }
 }
 
+/// Whether a property is notified by its element, when it has changed, and not by GObject whenever it is set.
+pub(crate) fn is_notified_here(pspec: &glib::ParamSpec) -> bool {
+    pspec.flags().contains(glib::ParamFlags::EXPLICIT_NOTIFY)
+}
+
+/// Whether two values of a property are not the same.
+pub(crate) fn differ(one: &glib::Value, other: &glib::Value) -> bool {
+    one.compare(other) != Some(std::cmp::Ordering::Equal)
+}
+
 /// Locks even if another thread panicked meanwhile: what is behind these locks stays consistent.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

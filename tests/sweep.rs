@@ -22,9 +22,8 @@ fn broadcast() -> Vec<f32> {
     mark(&recording("music.flac", RATE, 1), &config, BROADCAST)
 }
 
-/// What a detector says whose clock is so many seconds ahead of the broadcast, give or take an hour: what, and by how
-/// many seconds it is wrong about when that was, and how unlikely that is by chance.
-fn dates(audio: &[f32], ahead: i64) -> Vec<(DetectionState, f64, f64)> {
+/// A detector whose clock is so many seconds ahead of the broadcast, give or take an hour.
+fn detector(ahead: i64) -> Detector {
     let config = DetectorConfig {
         row_clock: RowClock::Utc,
         clock_tolerance: 3600.0,
@@ -34,6 +33,13 @@ fn dates(audio: &[f32], ahead: i64) -> Vec<(DetectionState, f64, f64)> {
     };
     let mut detector = Detector::new(&config, &[common::key()]).unwrap();
     detector.reset(BROADCAST.saturating_add_signed(ahead * SECOND));
+    detector
+}
+
+/// What a detector says whose clock is so many seconds ahead of the broadcast, give or take an hour: what, and by how
+/// many seconds it is wrong about when that was, and how unlikely that is by chance.
+fn dates(audio: &[f32], ahead: i64) -> Vec<(DetectionState, f64, f64)> {
+    let mut detector = detector(ahead);
     let mut all = Vec::new();
     let mut take = |report: &gstwm::watermark::Detection| {
         let begins = report.start * SECOND as u64 / u64::from(RATE);
@@ -97,14 +103,7 @@ fn a_mark_that_is_over_before_its_rows_are_searched_is_reported() {
     for (seconds, ahead) in [(25, 0), (25, 3_300), (25, -3_300), (12, 3_300), (8, 3_300)] {
         for stretch in [2..4, 1..7] {
             let audio = marked_for_a_while(seconds, stretch.clone());
-            let config = DetectorConfig {
-                row_clock: RowClock::Utc,
-                clock_tolerance: 3600.0,
-                max_speed_deviation: 0.0,
-                ..detector_config(RATE, 1)
-            };
-            let mut detector = Detector::new(&config, &[common::key()]).unwrap();
-            detector.reset(BROADCAST.saturating_add_signed(ahead * SECOND));
+            let mut detector = detector(ahead);
             let mut reports = Vec::new();
             let mut take = |report: &gstwm::watermark::Detection| reports.push(report.clone());
             for piece in audio.chunks(160) {
@@ -140,13 +139,7 @@ fn a_mark_that_is_over_before_its_rows_are_searched_is_reported() {
 #[test]
 fn what_is_left_at_the_end_can_be_given_up() {
     let audio = broadcast();
-    let config = DetectorConfig {
-        row_clock: RowClock::Utc,
-        clock_tolerance: 3600.0,
-        max_speed_deviation: 0.0,
-        ..detector_config(RATE, 1)
-    };
-    let mut detector = Detector::new(&config, &[common::key()]).unwrap();
+    let mut detector = detector(0);
     for (interrupted, expected) in [(true, 0), (false, 1)] {
         detector.interrupt().store(interrupted, Ordering::Relaxed);
         detector.reset(BROADCAST);

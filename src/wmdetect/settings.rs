@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The settings of `wmdetect`.
 
-use crate::settings::Shared;
+use crate::settings::{Shared, differ, is_notified_here};
 use crate::watermark::{DetectorConfig, Key};
 use gst::glib;
 use gst::prelude::*;
@@ -81,13 +81,13 @@ impl Settings {
 
     /// The same; whether that is to be notified, if GObject does not.
     pub fn replace(&mut self, value: &glib::Value, pspec: &glib::ParamSpec) -> bool {
-        if !pspec.flags().contains(glib::ParamFlags::EXPLICIT_NOTIFY) {
+        if !is_notified_here(pspec) {
             self.set(value, pspec);
             return false;
         }
         let before = self.get(pspec);
         self.set(value, pspec);
-        before.compare(&self.get(pspec)) != Some(std::cmp::Ordering::Equal)
+        differ(&before, &self.get(pspec))
     }
 
     /// The value of one of [`Settings::properties`].

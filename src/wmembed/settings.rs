@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The settings of `wmembed`.
 
-use crate::settings::{Shared, WmCarrier};
+use crate::settings::{Shared, WmCarrier, differ, is_notified_here};
 use crate::watermark::{ConfigError, Payload, PayloadError};
 use gst::glib;
 use gst::prelude::*;
@@ -141,21 +141,19 @@ impl Settings {
         if !self.started {
             return Ok(());
         }
-        let mut settings = self.clone();
-        let text: Option<String> = value.get().expect("type checked upstream");
-        settings.payload = text.unwrap_or_default();
-        settings.check_payload()
+        let text: Option<&str> = value.get().expect("type checked upstream");
+        self.check(text.unwrap_or_default())
     }
 
     /// Takes the value of one of [`Settings::properties`]; whether that is to be notified, if GObject does not.
     pub fn replace(&mut self, value: &glib::Value, pspec: &glib::ParamSpec) -> bool {
-        if !pspec.flags().contains(glib::ParamFlags::EXPLICIT_NOTIFY) {
+        if !is_notified_here(pspec) {
             self.set(value, pspec);
             return false;
         }
         let before = self.get(pspec);
         self.set(value, pspec);
-        before.compare(&self.get(pspec)) != Some(std::cmp::Ordering::Equal)
+        differ(&before, &self.get(pspec))
     }
 
     /// The value of one of [`Settings::properties`].
@@ -183,20 +181,30 @@ impl Settings {
 
     /// The payload, none if it is empty.
     pub fn payload(&self) -> Result<Option<Payload>, PayloadError> {
-        match &self.payload[..] {
-            "" => Ok(None),
-            text => text.parse().map(Some),
-        }
+        payload(&self.payload)
     }
 
     /// What is wrong with the payload, as it was set.
     pub fn check_payload(&self) -> Result<(), String> {
-        match self.payload() {
-            Err(error) => Err(format!("\"{}\" is no payload: {error}", self.payload)),
+        self.check(&self.payload)
+    }
+
+    /// What is wrong with a text as payload.
+    fn check(&self, text: &str) -> Result<(), String> {
+        match payload(text) {
+            Err(error) => Err(format!("\"{text}\" is no payload: {error}")),
             Ok(Some(_)) if self.shared.carrier == WmCarrier::Noise => {
                 Err(ConfigError::NoiseWithPayload.to_string())
             }
             Ok(_) => Ok(()),
         }
+    }
+}
+
+/// The payload that a text is; none if it is empty.
+fn payload(text: &str) -> Result<Option<Payload>, PayloadError> {
+    match text {
+        "" => Ok(None),
+        text => text.parse().map(Some),
     }
 }
