@@ -17,7 +17,7 @@
 //! | --- | --- | --- |
 //! | `key` | string | 64 hex digits, or else a passphrase; can be written but not read |
 //! | `key-file` | string | path of a file whose first line is the key; set this or `key` |
-//! | `carrier` | `programme` | what is added: `programme` or `noise` |
+//! | `carrier` | `programme` | what is added: `programme` or `noise`, which needs a sample rate that is a multiple of 25 Hz |
 //! | `row-clock` | `stream` | what counts the rows of the key: `stream` time, or real time (`utc`) |
 //! | `utc-offset` | 0 | ns, added to the time of day with `row-clock=utc` |
 //! | `lookahead` | `true` | use the programme 160 ms later too: a stronger mark, 288 ms more latency |
