@@ -3,9 +3,10 @@
 
 mod common;
 
-use common::{detector_config, embedder_config, mark, recording};
-use gstwm::watermark::{DetectionState, Detector, DetectorConfig, EmbedderConfig, RowClock};
-
+use common::{Random, detector_config, embedder_config, mark, mark_saying, recording};
+use gstwm::watermark::{
+    Detection, DetectionState, Detector, DetectorConfig, EmbedderConfig, Payload, RowClock,
+};
 use std::sync::atomic::Ordering;
 
 const RATE: u32 = 16_000;
@@ -22,13 +23,17 @@ fn broadcast() -> Vec<f32> {
     mark(&recording("music.flac", RATE, 1), &config, BROADCAST)
 }
 
-/// A detector whose clock is so many seconds ahead of the broadcast, give or take an hour.
-fn detector(ahead: i64) -> Detector {
+/// A detector whose clock is so many seconds ahead of the broadcast, give or take `clock_tolerance`.
+fn detector(clock_tolerance: f64, ahead: i64) -> Detector {
+    // This is mostly about rows, so one speed is enough.
+    detector_of_speeds(0.0, clock_tolerance, ahead)
+}
+
+fn detector_of_speeds(max_speed_deviation: f64, clock_tolerance: f64, ahead: i64) -> Detector {
     let config = DetectorConfig {
         row_clock: RowClock::Utc,
-        clock_tolerance: 3600.0,
-        // This is about rows, so one speed is enough.
-        max_speed_deviation: 0.0,
+        clock_tolerance,
+        max_speed_deviation,
         ..detector_config(RATE, 1)
     };
     let mut detector = Detector::new(&config, &[common::key()]).unwrap();
@@ -36,22 +41,50 @@ fn detector(ahead: i64) -> Detector {
     detector
 }
 
-/// What a detector says whose clock is so many seconds ahead of the broadcast, give or take an hour: what, and by how
-/// many seconds it is wrong about when that was, and how unlikely that is by chance.
-fn dates(audio: &[f32], ahead: i64) -> Vec<(DetectionState, f64, f64)> {
-    let mut detector = detector(ahead);
+/// All that it says.
+fn reports(mut detector: Detector, audio: &[f32]) -> Vec<Detection> {
     let mut all = Vec::new();
-    let mut take = |report: &gstwm::watermark::Detection| {
-        let begins = report.start * SECOND as u64 / u64::from(RATE);
-        let date = report.broadcast_time.unwrap() as i64;
-        let wrong = date - (BROADCAST + begins) as i64;
-        all.push((report.state, wrong as f64 / SECOND as f64, report.log10_p));
-    };
+    let mut take = |report: &Detection| all.push(report.clone());
     for piece in audio.chunks(160) {
         detector.push(piece, &mut take);
     }
     detector.finish(&mut take);
     all
+}
+
+/// By how many seconds a report is wrong about when its start was broadcast.
+fn wrong(report: &Detection) -> f64 {
+    let begins = report.start * SECOND as u64 / u64::from(RATE);
+    let date = report.broadcast_time.unwrap() as i64;
+    (date - (BROADCAST + begins) as i64) as f64 / SECOND as f64
+}
+
+/// What a detector says that allows for an hour: what, how wrong it is, and how unlikely that is by chance.
+fn dates(audio: &[f32], ahead: i64) -> Vec<(DetectionState, f64, f64)> {
+    let reports = reports(detector(3600.0, ahead), audio);
+    let date = |report: &Detection| (report.state, wrong(report), report.log10_p);
+    reports.iter().map(date).collect()
+}
+
+/// Noise of `length` seconds with a mark in these, of 0.4 times the usual amplitude.
+fn weakly_marked(length: usize, marked: std::ops::Range<usize>) -> Vec<f32> {
+    let (mut random, rate) = (Random::new(7), RATE as usize);
+    let programme: Vec<f32> = (0..length * rate).map(|_| 0.1 * random.noise()).collect();
+    let config = EmbedderConfig {
+        row_clock: RowClock::Utc,
+        ..embedder_config(RATE, 1)
+    };
+    let whole = mark(&programme, &config, BROADCAST);
+    let marked = marked.start * rate..marked.end * rate;
+    let samples = programme.into_iter().zip(whole).enumerate();
+    samples
+        .map(
+            |(frame, (sample, with_mark))| match marked.contains(&frame) {
+                true => sample + 0.4 * (with_mark - sample),
+                false => sample,
+            },
+        )
+        .collect()
 }
 
 #[test]
@@ -76,62 +109,21 @@ fn a_recording_is_dated_though_the_clock_is_off_by_most_of_an_hour() {
     }
 }
 
-/// Noise of so many seconds of which only a stretch is marked, softly.
-fn marked_for_a_while(seconds: usize, stretch: std::ops::Range<usize>) -> Vec<f32> {
-    let mut random = common::Random::new(9);
-    let programme: Vec<f32> = (0..seconds * RATE as usize)
-        .map(|_| 0.1 * random.noise())
-        .collect();
-    let config = EmbedderConfig {
-        row_clock: RowClock::Utc,
-        ..embedder_config(RATE, 1)
-    };
-    let marked = mark(&programme, &config, BROADCAST);
-    let stretch = stretch.start * RATE as usize..stretch.end * RATE as usize;
-    let audio = programme.iter().zip(marked).enumerate();
-    audio
-        .map(|(at, (plain, marked))| match stretch.contains(&at) {
-            true => plain + 0.4 * (marked - plain),
-            false => *plain,
-        })
-        .collect()
-}
-
+/// When a tile is searched, a mark of two seconds has long ended, wherever in the piece it was and whenever the turn of
+/// its tile comes.
 #[test]
-fn a_mark_that_is_over_before_its_rows_are_searched_is_reported() {
-    // The first tile, one of the last ones, and the end of the audio, where all that is left is searched.
-    for (seconds, ahead) in [(25, 0), (25, 3_300), (25, -3_300), (12, 3_300), (8, 3_300)] {
-        for stretch in [2..4, 1..7] {
-            let audio = marked_for_a_while(seconds, stretch.clone());
-            let mut detector = detector(ahead);
-            let mut reports = Vec::new();
-            let mut take = |report: &gstwm::watermark::Detection| reports.push(report.clone());
-            for piece in audio.chunks(160) {
-                detector.push(piece, &mut take);
-            }
-            detector.finish(&mut take);
-            let case = format!("{stretch:?} of {seconds} s, {ahead} s ahead: {reports:?}");
-            let found = reports.first().expect(&case);
-            assert_eq!(found.state, DetectionState::Found, "{case}");
-            let at = |frame: u64| frame as f64 / f64::from(RATE);
-            let close = |time: f64, truth: usize| (time - truth as f64).abs() < 0.5;
-            assert!(close(at(found.start), stretch.start), "{case}");
-            for report in reports
-                .iter()
-                .filter(|r| r.state != DetectionState::Present)
-            {
-                let begins = BROADCAST + report.start * SECOND as u64 / u64::from(RATE);
-                let date = report.broadcast_time.unwrap() as i64 - begins as i64;
-                assert!(date.abs() < SECOND / 16, "{case}");
-            }
-            if reports.len() > 1 {
-                let lost = &reports[reports.len() - 1];
-                assert_eq!(lost.state, DetectionState::Lost, "{case}");
-                assert!(close(at(lost.start), stretch.start), "{case}");
-                assert!(close(at(lost.end), stretch.end), "{case}");
-            } else {
-                assert!(seconds - stretch.end < 3, "{case}");
-            }
+fn a_mark_that_has_ended_before_its_tile_is_searched_is_found_and_lost() {
+    for (stretch, length) in [(2..4, 20), (2..4, 9), (1..7, 12), (9..11, 33)] {
+        let audio = weakly_marked(length, stretch.clone());
+        for (clock_tolerance, ahead) in [(120.0, 0), (3600.0, 0), (3600.0, 3_500), (3600.0, -3_500)]
+        {
+            let reports = reports(detector(clock_tolerance, ahead), &audio);
+            let states: Vec<_> = reports.iter().map(|report| report.state).collect();
+            let what = format!("{stretch:?} of {length} s, {ahead} s ahead: {reports:?}");
+            let (first, last) = (states.first(), states.last());
+            assert_eq!(first, Some(&DetectionState::Found), "{what}");
+            assert_eq!(last, Some(&DetectionState::Lost), "{what}");
+            assert!(!states[1..states.len() - 1].contains(&DetectionState::Lost));
         }
     }
 }
@@ -139,15 +131,84 @@ fn a_mark_that_is_over_before_its_rows_are_searched_is_reported() {
 #[test]
 fn what_is_left_at_the_end_can_be_given_up() {
     let audio = broadcast();
-    let mut detector = detector(0);
+    let mut detector = detector(3600.0, 0);
     for (interrupted, expected) in [(true, 0), (false, 1)] {
         detector.interrupt().store(interrupted, Ordering::Relaxed);
         detector.reset(BROADCAST);
         let mut found = 0;
-        let mut take = |_: &gstwm::watermark::Detection| found += 1;
+        let mut take =
+            |report: &Detection| found += i32::from(report.state == DetectionState::Found);
         detector.push(&audio[..64_000], &mut take);
         detector.finish(&mut take);
         assert_eq!(found, expected, "interrupted: {interrupted}");
+    }
+}
+
+/// Where the mark was and when it was broadcast is told as if its rows had been searched at once.
+#[test]
+fn a_find_is_placed_where_the_mark_was() {
+    let music = recording("music.flac", RATE, 1).repeat(3);
+    let config = EmbedderConfig {
+        row_clock: RowClock::Utc,
+        ..embedder_config(RATE, 1)
+    };
+    let whole = mark(&music, &config, BROADCAST);
+    let frames = |seconds: f64| (seconds * f64::from(RATE)) as usize;
+    for (from, to) in [(2.0, 4.0), (8.5, 12.0), (3.0, 16.0)] {
+        let (from_frame, to_frame, end) = (frames(from), frames(to), frames(24.0));
+        let pieces = [
+            &music[..from_frame],
+            &whole[from_frame..to_frame],
+            &music[to_frame..end],
+        ];
+        let audio = pieces.concat();
+        let detectors = [
+            (detector(120.0, 0), 0),
+            (detector(3600.0, 0), 0),
+            (detector(3600.0, 3_300), 3_300),
+            (detector(3600.0, -3_300), -3_300),
+            (detector_of_speeds(0.04, 900.0, -850), -850),
+        ];
+        for (detector, ahead) in detectors {
+            let reports = reports(detector, &audio);
+            let what = format!("{from} to {to} s, {ahead} s ahead: {reports:?}");
+            let [first, .., last] = &reports[..] else {
+                panic!("{what}");
+            };
+            assert_eq!(first.state, DetectionState::Found, "{what}");
+            assert_eq!(last.state, DetectionState::Lost, "{what}");
+            let off = |frame: u64, seconds: f64| (frame as f64 / f64::from(RATE) - seconds).abs();
+            assert!(off(first.start, from) < 0.3, "{what}");
+            assert!(off(last.start, from) < 0.3, "{what}");
+            assert!(off(last.end, to) < 0.3, "{what}");
+            assert!(
+                reports.iter().all(|report| wrong(report).abs() < 0.05),
+                "{what}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_a_mark_said_that_is_over_is_told() {
+    let music = recording("music.flac", RATE, 1).repeat(3);
+    let config = EmbedderConfig {
+        row_clock: RowClock::Utc,
+        ..embedder_config(RATE, 1)
+    };
+    let payload = Some(Payload([0, 0xc0, 0xff, 0xee]));
+    let whole = mark_saying(&music, &config, BROADCAST, &[(0, payload)]);
+    let frames = |seconds: usize| seconds * RATE as usize;
+    let (from, to) = (frames(1), frames(7));
+    let audio = [&music[..from], &whole[from..to], &music[to..frames(20)]].concat();
+    for ahead in [0, 3_300] {
+        let reports = reports(detector(3600.0, ahead), &audio);
+        let last = reports.last().map(|report| (report.state, report.payload));
+        assert_eq!(
+            last,
+            Some((DetectionState::Lost, payload)),
+            "{ahead} s ahead"
+        );
     }
 }
 

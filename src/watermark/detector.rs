@@ -356,7 +356,8 @@ impl Path {
     ) -> Self {
         let deviation = config.max_speed_deviation / 100.0;
         let correlator = Correlator::new(config.sample_rate, deviation, block);
-        let heard = Heard::new(config.sample_rate, deviation, &correlator);
+        let back = Judge::goes_back(config);
+        let heard = Heard::new(config.sample_rate, deviation, &correlator, back);
         let judge = |index| {
             wipe_stack();
             Judge::new(config, keys, index, &heard, interrupt)

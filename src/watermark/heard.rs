@@ -6,10 +6,10 @@ use super::format::CHIPS;
 use super::row_history::RowHistory;
 use super::sounding::Sounding;
 use super::speeds::{SpeedMap, speed_maps};
-use super::stretch::RecentSlots;
+use super::stretch::{Moment, RecentSlots};
 use rustfft::num_complex::Complex;
 
-/// The latest slot, and what is kept of those before.
+/// The latest slot, and what is kept of those before. It is possible to go back and hear it all again, up to now.
 pub struct Heard {
     pub rate: f64,
     /// One for each speed, the slowest first.
@@ -38,13 +38,14 @@ pub struct Heard {
 }
 
 impl Heard {
-    /// For the slots of `correlator` and speeds up to `deviation` (a ratio) from the nominal one.
-    pub fn new(sample_rate: u32, deviation: f64, correlator: &Correlator) -> Self {
+    /// For the slots of `correlator` and speeds up to `deviation` (a ratio) from the nominal one. One may go back by
+    /// `back` slots.
+    pub fn new(sample_rate: u32, deviation: f64, correlator: &Correlator, back: usize) -> Self {
         let maps = speed_maps(deviation, correlator);
         let sums = correlator.bins().1.len();
         Heard {
             rate: sample_rate as f64,
-            recent: RecentSlots::new(sums, maps.len()),
+            recent: RecentSlots::new(sums, maps.len(), back),
             now: 0.0,
             loudness: 0.0,
             sounding: Sounding::MIDDLE,
@@ -68,16 +69,23 @@ impl Heard {
         self.rows.reset();
         (self.slots, self.in_rows) = (0, 0);
         self.frames = 0;
-        (self.now, self.loudness) = (0.0, 0.0);
-        (self.sounding, self.speed) = (Sounding::MIDDLE, 1.0);
+        self.set(Moment::START);
+    }
+
+    fn set(&mut self, moment: Moment) {
+        (self.now, self.loudness) = (moment.seconds, moment.loudness);
+        (self.sounding, self.speed) = (moment.sounding, moment.speed);
     }
 
     /// Takes a slot.
     pub fn take(&mut self, slot: &Slot) {
-        let seconds = slot.middle / self.rate;
-        self.now = seconds;
-        self.loudness = slot.loudness;
-        (self.sounding, self.speed) = (slot.sounding, slot.speed);
+        let moment = Moment {
+            seconds: slot.middle / self.rate,
+            loudness: slot.loudness,
+            sounding: slot.sounding,
+            speed: slot.speed,
+        };
+        self.set(moment);
         if let [only] = &self.maps[..] {
             // All there is to be known of a slot are its chips then.
             only.chips(slot.sums, &mut self.chips);
@@ -86,8 +94,39 @@ impl Heard {
             self.made.fill(false);
         }
         let only = &self.chips[..CHIPS];
-        self.recent.push(seconds, slot.sounding, slot.sums, only);
+        self.recent.push(moment, slot.sums, only);
         self.slots += 1;
+    }
+
+    /// Goes back to when the slot at `seconds` was the latest: from there on [`Heard::go_on`] leads to now.
+    pub fn go_back(&mut self, seconds: f64) {
+        self.recent.go_back(seconds);
+        self.show();
+    }
+
+    /// Goes on by a slot; returns whether it is not now yet.
+    pub fn go_on(&mut self) -> bool {
+        let behind = self.recent.go_on();
+        if behind {
+            self.show();
+        }
+        behind
+    }
+
+    /// Takes the latest of the slots that are kept for the latest.
+    fn show(&mut self) {
+        let Some(slot) = self.recent.latest() else {
+            return;
+        };
+        if let [only] = &self.maps[..] {
+            let (chips, _) = self.chips.as_chunks_mut::<CHIPS>();
+            chips.iter_mut().for_each(|chips| slot.chips(only, chips));
+        } else {
+            self.sums.copy_from_slice(slot.sums());
+            self.made.fill(false);
+        }
+        let moment = slot.moment;
+        self.set(moment);
     }
 
     /// Chips of the latest slot at one speed.
@@ -141,7 +180,7 @@ mod tests {
     #[test]
     fn rows_begin_anew_where_slots_were_left_out() {
         let correlator = Correlator::new(16_000, 0.0, 160);
-        let mut heard = Heard::new(16_000, 0.0, &correlator);
+        let mut heard = Heard::new(16_000, 0.0, &correlator, 0);
         let sums = vec![Complex::ONE; correlator.bins().1.len()];
         let take = |heard: &mut Heard, asked: bool| {
             heard.take(&Slot {
@@ -162,5 +201,41 @@ mod tests {
         assert_eq!([true, true].map(|asked| take(&mut heard, asked)), [1, 2]);
         assert_eq!([false, false].map(|asked| take(&mut heard, asked)), [2, 2]);
         assert_eq!([true, true].map(|asked| take(&mut heard, asked)), [1, 2]);
+    }
+
+    /// With one speed and with several: back then each slot is what it was, and in the end it is now.
+    #[test]
+    fn what_was_heard_is_heard_again() {
+        for deviation in [0.0, 0.001] {
+            let correlator = Correlator::new(16_000, deviation, 160);
+            let bins = correlator.bins().1.len();
+            let mut heard = Heard::new(16_000, deviation, &correlator, 20);
+            let state = |heard: &mut Heard| {
+                let moment = (heard.now, heard.loudness, heard.speed);
+                (moment, heard.all_chips().0.to_vec())
+            };
+            let mut all = Vec::new();
+            for number in 0..200 {
+                let sums: Vec<_> = (0..bins)
+                    .map(|bin| Complex::new((bin * number) as f32, 1.0))
+                    .collect();
+                heard.take(&Slot {
+                    middle: 640.0 * number as f64,
+                    loudness: number as f64,
+                    sums: &sums,
+                    sounding: Sounding::MIDDLE,
+                    speed: 1.0 + number as f64,
+                });
+                all.push(state(&mut heard));
+            }
+            assert!(!heard.go_on());
+            heard.go_back(all[180].0.0);
+            assert_eq!(state(&mut heard), all[180]);
+            for then in &all[181..] {
+                assert!(heard.go_on());
+                assert_eq!(&state(&mut heard), then);
+            }
+            assert!(!heard.go_on());
+        }
     }
 }

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What happens to a slot once it is there, for one key: search, follow, report.
 
-mod swept;
-
 use super::candidate::{Candidate, LocalClock, Pilots};
 use super::correlation::SLOT;
 use super::detector::{Detection, DetectionState, DetectorConfig};
@@ -14,8 +12,8 @@ use super::places::rows_at;
 use super::reader::silence_odd;
 use super::rows::KeyRows;
 use super::search::Search;
-use super::stretch::{Beginning, Course};
-use super::sweep::{KEPT, SIDE_BY_SIDE, Sweep, TILE};
+use super::stretch::Beginning;
+use super::sweep::{self, Past, SIDE_BY_SIDE, Sweep, TILE};
 use super::thresholds::Thresholds;
 use super::tracker::{Tracked, Tracker};
 use super::windows::LATEST;
@@ -53,14 +51,12 @@ pub struct Judge {
     search: Search,
     /// If there are too many rows to search them side by side.
     sweep: Option<Sweep>,
-    course: Course,
     tracker: Tracker,
     tracked: Option<Tracked>,
     /// A find whose beginning is yet to be looked for; it is reported then, unless the mark has only moved.
     pending: Option<Find>,
-    /// Where the marked stretch begins, in seconds, and where it ends if it does before the mark is followed.
+    /// Where the marked stretch begins, in seconds.
     begins: f64,
-    ends: f64,
     /// Position of that in the rows, in seconds behind the first row of the clock, and by how much it may be off.
     begins_at: (f64, f64),
     searching: bool,
@@ -79,8 +75,6 @@ struct Find {
     seconds: f64,
     /// The mark was present already, elsewhere.
     moved: bool,
-    /// Where it begins, in seconds, if that is known to be earlier than what is kept of the latest slots.
-    begins: Option<f64>,
 }
 
 impl Judge {
@@ -89,6 +83,14 @@ impl Judge {
         match KeyRows::around(config.row_clock, config.clock_tolerance) {
             (searched, _) if searched > SIDE_BY_SIDE => TILE,
             (searched, _) => searched,
+        }
+    }
+
+    /// So many slots before the latest a find may lie.
+    pub fn goes_back(config: &DetectorConfig) -> usize {
+        match KeyRows::around(config.row_clock, config.clock_tolerance) {
+            (searched, _) if searched > SIDE_BY_SIDE => sweep::BACK,
+            _ => 0,
         }
     }
 
@@ -124,13 +126,11 @@ impl Judge {
             clock: LocalClock { first_row: 0 },
             signs: key.signs(),
             search: Search::new(rows, speeds, thresholds),
-            course: Course::new(if sweep.is_some() { KEPT } else { 0 }),
             sweep,
             tracker,
             tracked: None,
             pending: None,
             begins: 0.0,
-            ends: 0.0,
             begins_at: (0.0, 0.0),
             searching: true,
             last_report: 0.0,
@@ -210,6 +210,29 @@ impl Judge {
         work: &mut Workspace,
         report: &mut dyn FnMut(&Detection),
     ) {
+        self.judge(heard, work, report);
+        self.catch_up(heard, work, report);
+    }
+
+    /// What a sweep finds lies back: what has come since then is taken as if it came now, so that all is reported as
+    /// it would have been, though later. Ends, as what is searched then is later than the find.
+    fn catch_up(
+        &mut self,
+        heard: &mut Heard,
+        work: &mut Workspace,
+        report: &mut dyn FnMut(&Detection),
+    ) {
+        while heard.go_on() {
+            self.judge(heard, work, report);
+        }
+    }
+
+    fn judge(
+        &mut self,
+        heard: &mut Heard,
+        work: &mut Workspace,
+        report: &mut dyn FnMut(&Detection),
+    ) {
         if self.tracked.is_some() {
             let tracked = self.tracker.push(heard, self.clock);
             self.highest = self.highest.max(tracked.score);
@@ -219,23 +242,10 @@ impl Judge {
             }
             self.search_while(tracked.doubtful);
         }
-        if self.searching {
-            let seconds = heard.now;
-            match &mut self.sweep {
-                None => {
-                    heard.make_rows();
-                    let (history, maps) = heard.rows();
-                    if let Some(found) = self.search.push(seconds, history, maps, work) {
-                        self.follow(found, None, heard);
-                    }
-                }
-                Some(sweep) => {
-                    let (chips, maps) = heard.all_chips();
-                    if let Some(swept) = sweep.push(&mut self.search, seconds, chips, maps, work) {
-                        self.take_swept(&swept, heard, report);
-                    }
-                }
-            }
+        if self.searching
+            && let Some(found) = self.search(heard, work)
+        {
+            self.follow(found, heard);
         }
         self.announce(false, heard, report);
         match self.tracked {
@@ -248,6 +258,47 @@ impl Judge {
             }
             _ => (),
         }
+    }
+
+    /// Searches with the latest slot. A find of the past takes `heard` back to where it is.
+    fn search(&mut self, heard: &mut Heard, work: &mut Workspace) -> Option<Candidate> {
+        let Some(sweep) = &mut self.sweep else {
+            heard.make_rows();
+            let seconds = heard.now;
+            let (history, maps) = heard.rows();
+            return self.search.push(seconds, history, maps, work);
+        };
+        let seconds = heard.now;
+        let (chips, maps) = heard.all_chips();
+        let past = sweep.push(&mut self.search, seconds, chips, maps, work)?;
+        self.go_back(past, heard, work)
+    }
+
+    /// The same where nothing follows.
+    fn search_rest(&mut self, heard: &mut Heard, work: &mut Workspace) -> Option<Candidate> {
+        let Some(sweep) = &mut self.sweep else {
+            return self.search.finish(heard.rows().0, work);
+        };
+        let past = sweep.finish(&mut self.search, &heard.maps, work)?;
+        self.go_back(past, heard, work)
+    }
+
+    /// Goes back to a find. What is followed already has been followed up to now, so it is only asked whether it is
+    /// still there.
+    fn go_back(
+        &mut self,
+        past: Past,
+        heard: &mut Heard,
+        work: &mut Workspace,
+    ) -> Option<Candidate> {
+        let Past { found, seconds } = past;
+        let (search, maps) = (&mut self.search, &heard.maps);
+        let tracker = self.tracked.map(|_| &self.tracker);
+        if tracker.is_some_and(|it| it.follows(&found, search, maps, self.clock, seconds)) {
+            return self.sweep.as_mut()?.catch_up(search, maps, work);
+        }
+        heard.go_back(seconds);
+        Some(found)
     }
 
     /// Once an interval, and when the payload is another one.
@@ -274,15 +325,11 @@ impl Judge {
         work: &mut Workspace,
         report: &mut dyn FnMut(&Detection),
     ) {
-        if self.searching {
-            match &mut self.sweep {
-                None => {
-                    if let Some(found) = self.search.finish(heard.rows().0, work) {
-                        self.follow(found, None, heard);
-                    }
-                }
-                Some(_) => self.finish_sweep(heard, work, report),
-            }
+        while self.searching
+            && let Some(found) = self.search_rest(heard, work)
+        {
+            self.follow(found, heard);
+            self.catch_up(heard, work, report);
         }
         self.announce(true, heard, report);
         if self.is_present() && self.tracker.read_row() {
@@ -320,9 +367,8 @@ impl Judge {
         }
     }
 
-    /// Follows what the search has found with the latest slot. The mark `begins` there, in seconds, or where the latest
-    /// slots tell.
-    fn follow(&mut self, found: Candidate, begins: Option<f64>, heard: &Heard) {
+    /// Follows what the search has found with the latest slot.
+    fn follow(&mut self, found: Candidate, heard: &Heard) {
         let (seconds, maps) = (heard.now, &heard.maps);
         self.highest = self.highest.max(found.score);
         let clock = self.clock;
@@ -338,7 +384,9 @@ impl Judge {
             Some(sweep) => sweep.history(),
         };
         tracker.acquire(&found, search, history, maps, clock, seconds);
-        self.ends = seconds + 0.5 * SLOT;
+        if let Some(sweep) = &mut self.sweep {
+            sweep.forget();
+        }
         let window = self.search.seconds(&found);
         self.pending = Some(Find {
             score: found.score,
@@ -347,7 +395,6 @@ impl Judge {
             seconds,
             // A jump within marked programme is not a new mark: the next report names the new position.
             moved: self.is_present(),
-            begins,
         });
         self.tracked = Some(self.tracker.tracked(maps));
         self.searching = false;
@@ -376,13 +423,10 @@ impl Judge {
         self.tracker.set_time(heard, begins.seconds, self.clock);
         let tracked = self.tracker.tracked(&heard.maps);
         self.tracked = Some(tracked);
-        let earlier = || {
-            find.begins
-                .unwrap_or(find.seconds + 0.5 * SLOT - find.window)
-        };
-        self.begins = match begins.earlier {
-            true => begins.seconds.min(earlier()),
-            false => begins.seconds,
+        self.begins = if begins.earlier {
+            begins.seconds.min(find.seconds + 0.5 * SLOT - find.window)
+        } else {
+            begins.seconds
         }
         .max(0.0);
         self.begins_at = (self.position(&tracked, heard, self.begins), tracked.error);
@@ -429,10 +473,9 @@ impl Judge {
     /// The stretch in which the mark was there, and the score of the latest 2 s.
     fn lost(&self, tracked: &Tracked, heard: &Heard) -> Detection {
         let end = match self.tracker.slots_since_end() {
-            None => self.ends,
             // The audio breaks off, not the mark.
-            Some(0) => heard.now + 0.5 * SLOT,
-            Some(slots) => heard.now - slots as f64 * SLOT - TRAILS,
+            0 => heard.now + 0.5 * SLOT,
+            slots => heard.now - slots as f64 * SLOT - TRAILS,
         };
         self.detection(
             DetectionState::Lost,

@@ -13,7 +13,7 @@ use super::speeds::SpeedMap;
 use rustfft::num_complex::Complex;
 use std::ops::Range;
 
-/// Slots that are kept to find the beginning in (3 s), and scores of slots to find the end in (40 s).
+/// Slots that a beginning is looked for in (3 s), and scores of slots to find the end in (40 s).
 const SLOTS: usize = 75;
 const SCORES: usize = 1000;
 /// The mark need not be exactly where the search found it: places that are tried on either side, in slots.
@@ -39,13 +39,39 @@ const FIRST_SLOT: f64 = DELAY + 0.5 * (SLOT - FRAME);
 /// Time from where a mark may begin at the latest to the middle of the latest slot.
 const LATEST_BEGINNING: f64 = 0.5 * (WINDOW + SLOT - FRAME);
 
-/// The latest slots.
+/// What there is to be known of a slot besides its chips.
+#[derive(Clone, Copy)]
+pub struct Moment {
+    /// Its middle.
+    pub seconds: f64,
+    pub loudness: f64,
+    /// When it sounded.
+    pub sounding: Sounding,
+    /// Its playing speed beside those that are searched, mostly 1.
+    pub speed: f64,
+}
+
+impl Moment {
+    /// Before the first slot.
+    pub const START: Moment = Moment {
+        seconds: 0.0,
+        loudness: 0.0,
+        sounding: Sounding::MIDDLE,
+        speed: 1.0,
+    };
+}
+
+/// The latest slots, as of now or of a moment before.
 pub struct RecentSlots {
     /// When each was, how it sounded, and the step of its chips.
     slots: Vec<(f64, Sounding, f32)>,
+    /// Loudness and speed of each, if one may go back; else there is nobody to ask for them.
+    beside: Vec<(f64, f64)>,
     kept: Kept,
     /// Slots since the start.
     taken: usize,
+    /// Slots up to the moment that is looked at.
+    shown: usize,
     scores: [[f32; SLOTS]; PLACES],
     change: ChangePoint,
 }
@@ -53,15 +79,14 @@ pub struct RecentSlots {
 /// What is kept of slots, one behind the other: their sums, from which their chips at any speed follow; or their chips,
 /// in steps, if only one speed is searched.
 enum Kept {
-    Sums(Vec<Complex<f32>>),
+    /// So many of each slot.
+    Sums(usize, Vec<Complex<f32>>),
     Chips(Vec<[i8; CHIPS]>),
 }
 
 /// One of the latest slots.
 pub struct RecentSlot<'a> {
-    /// Its middle.
-    pub seconds: f64,
-    pub sounding: Sounding,
+    pub moment: Moment,
     kept: &'a Kept,
     at: usize,
     step: f32,
@@ -72,10 +97,15 @@ impl RecentSlot<'_> {
     pub fn chips(&self, map: &SpeedMap, chips: &mut [f32; CHIPS]) {
         match self.kept {
             Kept::Chips(kept) => *chips = kept[self.at].map(|chip| chip as f32 * self.step),
-            Kept::Sums(sums) => {
-                let count = sums.len() / SLOTS;
-                map.chips(&sums[self.at * count..][..count], chips);
-            }
+            Kept::Sums(..) => map.chips(self.sums(), chips),
+        }
+    }
+
+    /// Its sums, if they are kept.
+    pub fn sums(&self) -> &[Complex<f32>] {
+        match self.kept {
+            Kept::Chips(_) => &[],
+            Kept::Sums(count, sums) => &sums[self.at * count..][..*count],
         }
     }
 }
@@ -92,15 +122,19 @@ pub struct Beginning {
 }
 
 impl RecentSlots {
-    /// Room for slots of `sums` sums, of which the chips are asked for at `speeds` speeds.
-    pub fn new(sums: usize, speeds: usize) -> Self {
+    /// Room for slots of `sums` sums, of which the chips are asked for at `speeds` speeds, as of now and of up to
+    /// `back` slots before.
+    pub fn new(sums: usize, speeds: usize, back: usize) -> Self {
+        let room = SLOTS + back;
         RecentSlots {
-            slots: vec![(0.0, Sounding::MIDDLE, 0.0); SLOTS],
-            kept: match speeds {
-                1 => Kept::Chips(vec![[0; CHIPS]; SLOTS]),
-                _ => Kept::Sums(vec![Complex::ZERO; SLOTS * sums]),
+            slots: vec![(0.0, Sounding::MIDDLE, 0.0); room],
+            beside: vec![(0.0, 1.0); if back > 0 { room } else { 0 }],
+            kept: match (speeds, back) {
+                (1, 0) => Kept::Chips(vec![[0; CHIPS]; room]),
+                _ => Kept::Sums(sums, vec![Complex::ZERO; room * sums]),
             },
             taken: 0,
+            shown: 0,
             scores: [[0.0; SLOTS]; PLACES],
             change: ChangePoint::new(SLOTS),
         }
@@ -108,29 +142,59 @@ impl RecentSlots {
 
     /// Forgets all slots.
     pub fn reset(&mut self) {
-        self.taken = 0;
+        (self.taken, self.shown) = (0, 0);
     }
 
-    /// Adds a slot: its sums, or with one speed its chips, and it is the other that need not be given.
-    pub fn push(&mut self, seconds: f64, sounding: Sounding, sums: &[Complex<f32>], only: &[f32]) {
-        let at = self.taken % SLOTS;
+    /// Adds a slot, after which it is now: its sums, or with one speed its chips, and it is the other that need not be
+    /// given.
+    pub fn push(&mut self, moment: Moment, sums: &[Complex<f32>], only: &[f32]) {
+        let at = self.taken % self.slots.len();
         let step = match &mut self.kept {
             Kept::Chips(chips) => to_bytes(only, &mut chips[at]),
-            Kept::Sums(all) => {
-                all[at * sums.len()..][..sums.len()].copy_from_slice(sums);
+            Kept::Sums(count, all) => {
+                all[at * *count..][..*count].copy_from_slice(sums);
                 0.0
             }
         };
-        self.slots[at] = (seconds, sounding, step);
+        self.slots[at] = (moment.seconds, moment.sounding, step);
+        if let Some(beside) = self.beside.get_mut(at) {
+            *beside = (moment.loudness, moment.speed);
+        }
         self.taken += 1;
+        self.shown = self.taken;
+    }
+
+    /// Goes back to when the slot at `seconds` was the latest.
+    pub fn go_back(&mut self, seconds: f64) {
+        let later = |slot: RecentSlot| slot.moment.seconds > seconds;
+        while self.len() > 1 && self.latest().is_some_and(later) {
+            self.shown -= 1;
+        }
+    }
+
+    /// Goes on by a slot, if it is not now.
+    pub fn go_on(&mut self) -> bool {
+        let behind = self.shown < self.taken;
+        self.shown += usize::from(behind);
+        behind
+    }
+
+    /// The latest slot, if there is any.
+    pub fn latest(&self) -> Option<RecentSlot<'_>> {
+        Some(self.slot(self.shown.checked_sub(1)?))
     }
 
     fn slot(&self, number: usize) -> RecentSlot<'_> {
-        let at = number % SLOTS;
+        let at = number % self.slots.len();
         let (seconds, sounding, step) = self.slots[at];
+        let (loudness, speed) = self.beside.get(at).copied().unwrap_or((0.0, 1.0));
         RecentSlot {
-            seconds,
-            sounding,
+            moment: Moment {
+                seconds,
+                loudness,
+                sounding,
+                speed,
+            },
             kept: &self.kept,
             at,
             step,
@@ -138,14 +202,15 @@ impl RecentSlots {
     }
 
     fn len(&self) -> usize {
-        self.taken.min(SLOTS)
+        let oldest = self.taken.saturating_sub(self.slots.len());
+        (self.shown - oldest).min(SLOTS)
     }
 
     /// The slots from `seconds` on, the oldest first.
     pub fn since(&self, seconds: f64) -> impl Iterator<Item = RecentSlot<'_>> {
-        (self.taken - self.len()..self.taken)
+        (self.shown - self.len()..self.shown)
             .map(|number| self.slot(number))
-            .filter(move |slot| slot.seconds >= seconds)
+            .filter(move |slot| slot.moment.seconds >= seconds)
     }
 
     /// Where the mark begins that is heard now; `signs(seconds, shift)` are those that it has at a
@@ -156,9 +221,10 @@ impl RecentSlots {
         mut signs: impl FnMut(f64, i64) -> [f32; CHIPS],
     ) -> Beginning {
         let len = self.len();
+        let oldest = self.shown - len;
         for i in 0..len {
-            let slot = self.slot(self.taken - len + i);
-            let (seconds, mut chips) = (slot.seconds, [0.0; CHIPS]);
+            let slot = self.slot(oldest + i);
+            let (seconds, mut chips) = (slot.moment.seconds, [0.0; CHIPS]);
             slot.chips(map, &mut chips);
             let norm = norm(&chips);
             for (place, scores) in self.scores.iter_mut().enumerate() {
@@ -166,8 +232,8 @@ impl RecentSlots {
                 scores[i] = dot(&chips, &signs) / norm;
             }
         }
-        let oldest = self.taken - len;
-        let middle = |i: usize| self.slots[(oldest + i) % SLOTS].0;
+        let slots = &self.slots;
+        let middle = |i: usize| slots[(oldest + i) % slots.len()].0;
         let first = middle(0) - FIRST_SLOT;
         let last = middle(len - 1) - LATEST_BEGINNING;
         let mut best = (f32::NEG_INFINITY, 0.0, 0);
@@ -282,59 +348,6 @@ fn norm(chips: &[f32; CHIPS]) -> f32 {
     chips.iter().map(|b| b * b).sum::<f32>().sqrt().max(1e-15)
 }
 
-/// Scores of slots at one place, from which it follows in which of them the mark is.
-pub struct Course {
-    scores: Vec<(f64, f32)>,
-}
-
-impl Course {
-    /// Room for so many slots.
-    pub fn new(slots: usize) -> Self {
-        Course {
-            scores: Vec::with_capacity(slots),
-        }
-    }
-
-    /// Forgets all scores.
-    pub fn reset(&mut self) {
-        self.scores.clear();
-    }
-
-    /// Adds the slot in the middle of which are `seconds`, as far as there is room.
-    pub fn push(&mut self, seconds: f64, chips: &[f32; CHIPS], signs: &[f32; CHIPS]) {
-        if self.scores.len() < self.scores.capacity() {
-            self.scores.push((seconds, dot(chips, signs) / norm(chips)));
-        }
-    }
-
-    /// Score of the latest so many slots.
-    pub fn latest(&self, slots: usize) -> f64 {
-        let scores = &self.scores[self.scores.len().saturating_sub(slots)..];
-        let sum: f32 = scores.iter().map(|(_, score)| score).sum();
-        f64::from(sum) / (scores.len().max(1) as f64).sqrt()
-    }
-
-    /// Middles of the first and of the last slot of the mark, whose slots have a mean score of `mean`: the stretch in
-    /// which the scores are farthest above the share of it that tells the end of a mark, too.
-    pub fn stretch(&self, mean: f32) -> (f64, f64) {
-        let start = |at: usize| self.scores.get(at).map_or(0.0, |(seconds, _)| *seconds);
-        let (mut sum, mut from, mut most, mut best) = (0.0, 0, 0.0, (start(0), start(0)));
-        for (at, (seconds, score)) in self.scores.iter().enumerate() {
-            if sum <= 0.0 {
-                (sum, from) = (0.0, at);
-            }
-            sum += score - ENDED * mean;
-            if sum > most {
-                (most, best) = (sum, (start(from), *seconds));
-            }
-        }
-        best
-    }
-}
-
-/// Share of the mean score of the mark below which a slot speaks for its end.
-const ENDED: f32 = 0.35;
-
 /// Scores of the latest slots at the place of the mark, from which its end follows.
 pub struct RecentScores {
     scores: Vec<f32>,
@@ -362,11 +375,6 @@ impl RecentScores {
         self.taken += 1;
     }
 
-    /// Whether there is a score in which the mark still was, given the slots since it ended.
-    pub fn shows_end(&self, slots_since_end: usize) -> bool {
-        slots_since_end < self.taken.min(SCORES)
-    }
-
     /// Slots since the mark ended; 0 if it has not.
     pub fn slots_since_end(&self) -> usize {
         let len = self.taken.min(SCORES);
@@ -377,7 +385,7 @@ impl RecentScores {
         let mean = (marked.map(score).sum::<f32>() / count).max(0.5);
         let (mut sum, mut best) = (0.0, (0.0, 0));
         for age in 0..len {
-            sum += ENDED * mean - score(age);
+            sum += 0.35 * mean - score(age);
             if sum > best.0 {
                 best = (sum, age + 1);
             }
@@ -410,38 +418,17 @@ mod tests {
             slots.for_each(|slot| slot.chips(map, &mut chips));
             chips
         };
-        let (mut of_one, mut of_several) = (RecentSlots::new(bins, 1), RecentSlots::new(bins, 2));
+        let (mut of_one, mut of_several) =
+            (RecentSlots::new(bins, 1, 0), RecentSlots::new(bins, 2, 0));
         let mut exact = [0.0; CHIPS];
         map.chips(&sums, &mut exact);
-        of_one.push(1.0, Sounding::MIDDLE, &[], &exact);
-        of_several.push(1.0, Sounding::MIDDLE, &sums, &[]);
+        of_one.push(Moment::START, &[], &exact);
+        of_several.push(Moment::START, &sums, &[]);
         let (one, several) = (chips(of_one), chips(of_several));
         let largest = one.iter().fold(0.0f32, |most, chip| most.max(chip.abs()));
         assert!(largest > 0.0);
         for (one, exact) in one.iter().zip(several) {
             assert!((one - exact).abs() < largest / 250.0, "{one} for {exact}");
         }
-    }
-
-    #[test]
-    fn a_course_tells_first_and_last_slot_of_the_mark() {
-        let mut course = Course::new(500);
-        let signs = [1.0; CHIPS];
-        let mut noise = crate::watermark::testing::noise(8);
-        for slot in 0..500 {
-            // A mark in slots 100 to 219, with a pause of a second.
-            let marked = (100..220).contains(&slot) && !(140..165).contains(&slot);
-            let chips: [f32; CHIPS] =
-                std::array::from_fn(|_| noise() + if marked { 0.15 } else { 0.0 });
-            course.push(f64::from(slot), &chips, &signs);
-        }
-        let (first, last) = course.stretch(0.15 * (3.0 * CHIPS as f32).sqrt());
-        assert!(
-            (first - 100.0).abs() <= 3.0 && (last - 219.0).abs() <= 3.0,
-            "{first} {last}"
-        );
-        assert!(course.latest(50).abs() < 4.0);
-        course.push(500.0, &signs, &signs);
-        assert_eq!(course.scores.len(), 500);
     }
 }

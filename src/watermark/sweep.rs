@@ -7,10 +7,13 @@
 //! collected the one before is searched, bit by bit. Only at the end of the audio, or a break in it, all that is left
 //! is searched at once.
 //!
+//! By then a mark may have ended. So a find is one of the moment at which the score was high enough, and whoever follows
+//! it begins there ([`super::heard`]).
+//!
 //! In [`super::bound`] each piece is an excerpt, so no more is tested than is counted.
 
-use super::candidate::{Best, Candidate, LocalClock};
-use super::correlation::{SLOT, SLOTS_PER_ROW};
+use super::candidate::{Candidate, LocalClock};
+use super::correlation::SLOT;
 use super::format::CHIPS;
 use super::row_history::RowHistory;
 use super::search::Search;
@@ -21,13 +24,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Slots of a piece.
 const PIECE: usize = (10.0 / SLOT) as usize;
-/// Slots that are kept at most: a piece that is searched, and one that is collected.
-pub const KEPT: usize = 2 * PIECE;
 /// Rows of a tile: their evidence is read over and over, so it should not be much larger than the caches.
 pub const TILE: usize = 1024;
 /// Rows up to which all are searched side by side: 13 minutes on either side of the clock, 6 MB with the default
 /// speeds.
 pub const SIDE_BY_SIDE: usize = 8 * TILE;
+
+/// So many slots before the latest a find may lie.
+pub const BACK: usize = 2 * PIECE;
+
+/// A find that lies back.
+pub struct Past {
+    /// Where the mark is as of then.
+    pub found: Candidate,
+    /// When the slot was that made the score high enough.
+    pub seconds: f64,
+}
 
 /// Slots, and their chips at each speed.
 struct Piece {
@@ -53,10 +65,6 @@ impl Piece {
         self.chips.extend_from_slice(chips);
     }
 
-    fn is_full(&self) -> bool {
-        self.seconds.len() == PIECE
-    }
-
     fn slots(&self) -> impl Iterator<Item = (f64, &[f32])> {
         let length = self.chips.len() / self.seconds.len().max(1);
         self.seconds
@@ -64,18 +72,6 @@ impl Piece {
             .copied()
             .zip(self.chips.chunks_exact(length.max(1)))
     }
-}
-
-/// A mark that was found in a piece.
-#[derive(Debug, Clone, Copy)]
-pub struct Swept {
-    /// What passed the test, the seconds of evidence behind it, and the position of the key against the local rows then,
-    /// in slots.
-    pub tested: Candidate,
-    pub window: f64,
-    pub place: i64,
-    /// Where the mark is now, if the evidence up to the latest slot still shows it.
-    pub now: Option<Candidate>,
 }
 
 /// The pieces of a stream, and how far they have been searched.
@@ -86,6 +82,8 @@ pub struct Sweep {
     collected: Piece,
     searched: Piece,
     next_tile: usize,
+    /// Slots of the piece that have been searched in the latest tile.
+    slots: usize,
     /// Rows of the tile that is searched.
     history: RowHistory,
     /// What is left is not searched while this is set.
@@ -106,12 +104,13 @@ impl Sweep {
             tiles,
             collected: Piece::new(chips),
             searched: Piece::new(chips),
+            slots: 0,
             history: RowHistory::new(speeds),
             interrupt,
         }
     }
 
-    /// The rows of the tile in which something was found, up to the latest slot.
+    /// The rows of the tile in which something was found, up to the find.
     pub fn history(&self) -> &RowHistory {
         &self.history
     }
@@ -129,13 +128,7 @@ impl Sweep {
         self.next_tile = self.tiles.len();
     }
 
-    /// Chips at one speed of all slots that are kept, the latest of which is the present one.
-    pub fn slots(&self, speed: usize) -> impl Iterator<Item = (f64, &[f32])> {
-        let slots = self.searched.slots().chain(self.collected.slots());
-        slots.map(move |(seconds, chips)| (seconds, &chips[speed * CHIPS..][..CHIPS]))
-    }
-
-    /// Adds a slot and searches on in the piece before. A piece in which something was found is not searched any more.
+    /// Adds a slot and searches on in the piece before; returns what is found.
     pub fn push(
         &mut self,
         search: &mut Search,
@@ -143,34 +136,32 @@ impl Sweep {
         chips: &[f32],
         maps: &[SpeedMap],
         work: &mut Workspace,
-    ) -> Option<Swept> {
-        if self.collected.is_full() {
-            self.search_collected();
-        }
+    ) -> Option<Past> {
         self.collected.push(seconds, chips);
         let due = (self.tiles.len() * self.collected.seconds.len()).div_ceil(PIECE);
-        self.search_until(due, search, maps, work)
+        let found = self.search_until(due, search, maps, work);
+        if self.collected.seconds.len() == PIECE {
+            std::mem::swap(&mut self.collected, &mut self.searched);
+            self.collected.clear();
+            self.next_tile = 0;
+        }
+        found
     }
 
-    /// What has been collected is searched from now on.
-    fn search_collected(&mut self) {
-        std::mem::swap(&mut self.collected, &mut self.searched);
-        self.collected.clear();
-        self.next_tile = 0;
-    }
-
-    /// Searches what is left, because nothing follows. If something is found, there may be more.
+    /// Searches what is left, because nothing follows.
     pub fn finish(
         &mut self,
         search: &mut Search,
         maps: &[SpeedMap],
         work: &mut Workspace,
-    ) -> Option<Swept> {
+    ) -> Option<Past> {
         let found = self.search_until(self.tiles.len(), search, maps, work);
         if found.is_some() || self.collected.seconds.is_empty() {
             return found;
         }
-        self.search_collected();
+        std::mem::swap(&mut self.collected, &mut self.searched);
+        self.collected.clear();
+        self.next_tile = 0;
         self.search_until(self.tiles.len(), search, maps, work)
     }
 
@@ -180,70 +171,57 @@ impl Sweep {
         search: &mut Search,
         maps: &[SpeedMap],
         work: &mut Workspace,
-    ) -> Option<Swept> {
+    ) -> Option<Past> {
         while self.next_tile < due && !self.interrupt.load(Ordering::Relaxed) {
             let ahead = self.tiles[self.next_tile];
             self.next_tile += 1;
             search.start_tile(self.clock, ahead);
-            self.history.reset();
-            let (mut best, mut found, mut latest) = (Best::default(), None, 0.0);
-            for (seconds, chips) in self.searched.slots() {
-                self.history.push(chips);
-                let tested = search.test_next(seconds, &self.history, maps, work);
-                found = better(&mut best, tested, found, search, self.clock, maps, seconds);
-                latest = seconds;
-            }
-            let tested = search.test_all(&mut self.history, work);
-            found = better(&mut best, tested, found, search, self.clock, maps, latest);
-            if let Some(found) = found {
-                self.next_tile = self.tiles.len();
-                let now = self.catch_up(search, maps, work);
-                return Some(Swept { now, ..found });
+            let found = self.search_tile(search, maps, work);
+            if found.is_some() {
+                return found;
             }
         }
         None
     }
 
-    /// Goes on with the tile in which the mark was found, up to the latest slot, and asks where it is.
-    fn catch_up(
+    /// Searches the piece as if it were all there is, up to the first find.
+    fn search_tile(
+        &mut self,
+        search: &mut Search,
+        maps: &[SpeedMap],
+        work: &mut Workspace,
+    ) -> Option<Past> {
+        self.history.reset();
+        self.slots = 0;
+        let mut latest = 0.0;
+        for (seconds, chips) in self.searched.slots() {
+            self.history.push(chips);
+            self.slots += 1;
+            latest = seconds;
+            if let Some(found) = search.push(seconds, &mut self.history, maps, work) {
+                return Some(Past { found, seconds });
+            }
+        }
+        let found = search.finish(&mut self.history, work)?;
+        let seconds = latest;
+        Some(Past { found, seconds })
+    }
+
+    /// Goes on with the tile of the latest find, up to the latest slot, and asks where the mark is: it may be there no
+    /// longer.
+    pub fn catch_up(
         &mut self,
         search: &mut Search,
         maps: &[SpeedMap],
         work: &mut Workspace,
     ) -> Option<Candidate> {
-        for (seconds, chips) in self.collected.slots() {
+        let rest = self.searched.slots().skip(self.slots);
+        for (seconds, chips) in rest.chain(self.collected.slots()) {
             self.history.push(chips);
             search.test_next(seconds, &self.history, maps, work);
         }
         search.place_best(&mut self.history, work)
     }
-}
-
-/// What is best after a test: what was found before, or what the test with the slot at `seconds` has found.
-fn better(
-    best: &mut Best,
-    tested: Best,
-    found: Option<Swept>,
-    search: &Search,
-    clock: LocalClock,
-    maps: &[SpeedMap],
-    seconds: f64,
-) -> Option<Swept> {
-    let Some(candidate) = tested
-        .candidate
-        .filter(|_| tested.log10_rate < best.log10_rate)
-    else {
-        return found;
-    };
-    *best = tested;
-    let local = clock.row(seconds, maps[candidate.speed].speed, candidate.alignment);
-    let rows = search.rows().row_of_key(local, candidate.offset) as i64 - local;
-    Some(Swept {
-        tested: candidate,
-        window: search.seconds(&candidate),
-        place: rows * SLOTS_PER_ROW as i64 + candidate.alignment as i64,
-        now: None,
-    })
 }
 
 #[cfg(test)]

@@ -174,7 +174,7 @@ impl Tracker {
         for slot in heard.recent.since(f64::NEG_INFINITY) {
             let mut chips = [0.0; CHIPS];
             slot.chips(map, &mut chips);
-            let (_, row) = rows_at(clock, self.row_clock, slot.seconds, map.speed, place);
+            let (_, row) = rows_at(clock, self.row_clock, slot.moment.seconds, map.speed, place);
             self.read_slot(row, &chips);
         }
     }
@@ -332,8 +332,8 @@ impl Tracker {
                 if !self.reader.odd_chips_count() {
                     silence_odd(&mut self.chips);
                 }
-                self.timing.advance(slot.seconds, playing);
-                self.keep_time(&slot.sounding, clock);
+                self.timing.advance(slot.moment.seconds, playing);
+                self.keep_time(&slot.moment.sounding, clock);
             }
             self.timing.advance(seconds, playing);
             self.timing.settle();
@@ -346,10 +346,9 @@ impl Tracker {
         self.reader.tries()
     }
 
-    /// Slots since the mark ended, or nothing if it had ended before it was followed.
-    pub fn slots_since_end(&self) -> Option<usize> {
-        let slots = self.scores.slots_since_end();
-        (slots == 0 || self.scores.shows_end(slots)).then_some(slots)
+    /// Slots since the mark ended.
+    pub fn slots_since_end(&self) -> usize {
+        self.scores.slots_since_end()
     }
 
     /// Follows the best of the hypotheses and keeps it in the middle. Returns whether it is another one.

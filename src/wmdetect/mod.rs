@@ -102,10 +102,10 @@
 //! has to be right to `clock-tolerance`.
 //!
 //! With more than 13 minutes of tolerance the rows are searched in tiles, over pieces of 10 s, while the next piece
-//! comes in. A mark is then found up to 20 s later; if it is over by then, `found` and `lost` come together, without a
-//! payload, and with a `watermark-time` that is right to 60 ms. At the end of the audio, and at a break, what is left of
-//! the search is done at once, which takes up to 20 s of processor time with a tolerance of a day, unless a flush or the
-//! way to READY ends it: that is for recordings, not for live streams.
+//! comes in. All messages about a mark then come up to 20 s later than they would, those of that time at once, with the
+//! times they would have: if it has ended by then, `lost` follows `found`. At the end of the audio, and at a break,
+//! what is left of the search is done at once, which takes up to 20 s of processor time with a tolerance of a day,
+//! unless a flush or the way to READY ends it: that is for recordings, not for live streams.
 //!
 //! # Stats
 //! `frames` (guint64) taken since the detector last started afresh, `highest-score` (double) since then, `found`
