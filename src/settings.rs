@@ -76,14 +76,24 @@ pub(crate) fn register() {
     }
 }
 
-/// Whether a property is notified by its element, when it has changed, and not by GObject whenever it is set.
-pub(crate) fn is_notified_here(pspec: &glib::ParamSpec) -> bool {
-    pspec.flags().contains(glib::ParamFlags::EXPLICIT_NOTIFY)
-}
+/// Settings of an element, by the properties that show them.
+pub(crate) trait Changing {
+    /// Takes the value of a property.
+    fn set(&mut self, value: &glib::Value, pspec: &glib::ParamSpec);
 
-/// Whether two values of a property are not the same.
-pub(crate) fn differ(one: &glib::Value, other: &glib::Value) -> bool {
-    one.compare(other) != Some(std::cmp::Ordering::Equal)
+    /// The value of a property.
+    fn get(&self, pspec: &glib::ParamSpec) -> glib::Value;
+
+    /// Takes the value of a property; whether that is to be notified. What has no `EXPLICIT_NOTIFY` GObject notifies.
+    fn replace(&mut self, value: &glib::Value, pspec: &glib::ParamSpec) -> bool {
+        if !pspec.flags().contains(glib::ParamFlags::EXPLICIT_NOTIFY) {
+            self.set(value, pspec);
+            return false;
+        }
+        let before = self.get(pspec);
+        self.set(value, pspec);
+        before.compare(&self.get(pspec)) != Some(std::cmp::Ordering::Equal)
+    }
 }
 
 /// Locks even if another thread panicked meanwhile: what is behind these locks stays consistent.

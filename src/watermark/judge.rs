@@ -332,6 +332,7 @@ impl Judge {
             Some(sweep) => sweep.history(),
         };
         tracker.acquire(&found, search, history, maps, clock, seconds);
+        // What has been kept is followed now, and not searched again.
         if let Some(sweep) = &mut self.sweep {
             sweep.forget();
         }

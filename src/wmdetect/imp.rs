@@ -3,7 +3,7 @@
 use super::settings::{Settings, shown_properties};
 use super::stream::Stream;
 use crate::audio;
-use crate::settings::{self, lock};
+use crate::settings::{self, Changing, lock};
 use crate::utc::{Mapping, Position, Unclipped, Utc};
 use crate::watermark::detector::DetectorStats;
 use crate::watermark::format::SAMPLE_RATES;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The settings of `wmdetect`.
 
-use crate::settings::{Shared, differ, is_notified_here};
+use crate::settings::{Changing, Shared};
 use crate::watermark::{DetectorConfig, Key};
 use gst::glib;
 use gst::prelude::*;
@@ -65,44 +65,6 @@ impl Settings {
         properties
     }
 
-    /// Takes the value of one of [`Settings::properties`].
-    fn set(&mut self, value: &glib::Value, pspec: &glib::ParamSpec) {
-        match pspec.name() {
-            "keys" => self.keys = texts(value),
-            "clock-tolerance" => self.clock_tolerance = time(value),
-            "utc-start" => self.utc_start = value.get().expect("type checked upstream"),
-            "false-alarms-per-hour" => self.false_alarms_per_hour = number(value),
-            "max-speed-deviation" => self.max_speed_deviation = number(value),
-            "interval" => self.interval = time(value),
-            "post-messages" => self.post_messages = value.get().expect("type checked upstream"),
-            _ => self.shared.set(value, pspec),
-        }
-    }
-
-    /// The same; whether that is to be notified, if GObject does not.
-    pub fn replace(&mut self, value: &glib::Value, pspec: &glib::ParamSpec) -> bool {
-        if !is_notified_here(pspec) {
-            self.set(value, pspec);
-            return false;
-        }
-        let before = self.get(pspec);
-        self.set(value, pspec);
-        differ(&before, &self.get(pspec))
-    }
-
-    /// The value of one of [`Settings::properties`].
-    pub fn get(&self, pspec: &glib::ParamSpec) -> glib::Value {
-        match pspec.name() {
-            "clock-tolerance" => self.clock_tolerance.nseconds().to_value(),
-            "utc-start" => self.utc_start.to_value(),
-            "false-alarms-per-hour" => self.false_alarms_per_hour.to_value(),
-            "max-speed-deviation" => self.max_speed_deviation.to_value(),
-            "interval" => self.interval.nseconds().to_value(),
-            "post-messages" => self.post_messages.to_value(),
-            _ => self.shared.get(pspec),
-        }
-    }
-
     /// What the detector is to do with audio of this format.
     pub fn config(&self, sample_rate: u32, channels: usize) -> DetectorConfig {
         DetectorConfig {
@@ -162,6 +124,33 @@ impl Settings {
             }
         }
         Ok(keys)
+    }
+}
+
+impl Changing for Settings {
+    fn set(&mut self, value: &glib::Value, pspec: &glib::ParamSpec) {
+        match pspec.name() {
+            "keys" => self.keys = texts(value),
+            "clock-tolerance" => self.clock_tolerance = time(value),
+            "utc-start" => self.utc_start = value.get().expect("type checked upstream"),
+            "false-alarms-per-hour" => self.false_alarms_per_hour = number(value),
+            "max-speed-deviation" => self.max_speed_deviation = number(value),
+            "interval" => self.interval = time(value),
+            "post-messages" => self.post_messages = value.get().expect("type checked upstream"),
+            _ => self.shared.set(value, pspec),
+        }
+    }
+
+    fn get(&self, pspec: &glib::ParamSpec) -> glib::Value {
+        match pspec.name() {
+            "clock-tolerance" => self.clock_tolerance.nseconds().to_value(),
+            "utc-start" => self.utc_start.to_value(),
+            "false-alarms-per-hour" => self.false_alarms_per_hour.to_value(),
+            "max-speed-deviation" => self.max_speed_deviation.to_value(),
+            "interval" => self.interval.nseconds().to_value(),
+            "post-messages" => self.post_messages.to_value(),
+            _ => self.shared.get(pspec),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use super::settings::Settings;
 use super::start::{Before, End};
 use super::stream::Stream;
 use crate::audio;
-use crate::settings::{self, WmRowClock, lock};
+use crate::settings::{self, Changing, WmRowClock, lock};
 use crate::utc::{Mapping, Unclipped, Utc};
 use crate::watermark::{EmbedderConfig, Key};
 use gst::glib;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The settings of `wmembed`.
 
-use crate::settings::{Shared, WmCarrier, differ, is_notified_here};
+use crate::settings::{Changing, Shared, WmCarrier};
 use crate::watermark::{ConfigError, Payload, PayloadError};
 use gst::glib;
 use gst::prelude::*;
@@ -117,25 +117,6 @@ impl Settings {
         properties
     }
 
-    /// Takes the value of one of [`Settings::properties`].
-    pub fn set(&mut self, value: &glib::Value, pspec: &glib::ParamSpec) {
-        match pspec.name() {
-            "strength" => self.strength = value.get().expect("type checked upstream"),
-            "enabled" => self.enabled = value.get().expect("type checked upstream"),
-            "lookahead" => self.lookahead = value.get().expect("type checked upstream"),
-            "utc-offset" => self.utc_offset = value.get().expect("type checked upstream"),
-            "payload" => {
-                let text: Option<String> = value.get().expect("type checked upstream");
-                self.payload = text.unwrap_or_default();
-            }
-            "report-interval" => {
-                let nanoseconds = value.get().expect("type checked upstream");
-                self.report_interval = gst::ClockTime::from_nseconds(nanoseconds);
-            }
-            _ => self.shared.set(value, pspec),
-        }
-    }
-
     /// Whether a payload is one, or else what is wrong with it. What is set before the start, the start checks.
     pub fn accept_payload(&self, value: &glib::Value) -> Result<(), String> {
         if !self.started {
@@ -143,30 +124,6 @@ impl Settings {
         }
         let text: Option<&str> = value.get().expect("type checked upstream");
         self.check(text.unwrap_or_default())
-    }
-
-    /// Takes the value of one of [`Settings::properties`]; whether that is to be notified, if GObject does not.
-    pub fn replace(&mut self, value: &glib::Value, pspec: &glib::ParamSpec) -> bool {
-        if !is_notified_here(pspec) {
-            self.set(value, pspec);
-            return false;
-        }
-        let before = self.get(pspec);
-        self.set(value, pspec);
-        differ(&before, &self.get(pspec))
-    }
-
-    /// The value of one of [`Settings::properties`].
-    pub fn get(&self, pspec: &glib::ParamSpec) -> glib::Value {
-        match pspec.name() {
-            "strength" => self.strength.to_value(),
-            "enabled" => self.enabled.to_value(),
-            "lookahead" => self.lookahead.to_value(),
-            "utc-offset" => self.utc_offset.to_value(),
-            "payload" => self.payload.to_value(),
-            "report-interval" => self.report_interval.nseconds().to_value(),
-            _ => self.shared.get(pspec),
-        }
     }
 
     /// What holds from the next buffer on.
@@ -197,6 +154,38 @@ impl Settings {
                 Err(ConfigError::NoiseWithPayload.to_string())
             }
             Ok(_) => Ok(()),
+        }
+    }
+}
+
+impl Changing for Settings {
+    fn set(&mut self, value: &glib::Value, pspec: &glib::ParamSpec) {
+        match pspec.name() {
+            "strength" => self.strength = value.get().expect("type checked upstream"),
+            "enabled" => self.enabled = value.get().expect("type checked upstream"),
+            "lookahead" => self.lookahead = value.get().expect("type checked upstream"),
+            "utc-offset" => self.utc_offset = value.get().expect("type checked upstream"),
+            "payload" => {
+                let text: Option<String> = value.get().expect("type checked upstream");
+                self.payload = text.unwrap_or_default();
+            }
+            "report-interval" => {
+                let nanoseconds = value.get().expect("type checked upstream");
+                self.report_interval = gst::ClockTime::from_nseconds(nanoseconds);
+            }
+            _ => self.shared.set(value, pspec),
+        }
+    }
+
+    fn get(&self, pspec: &glib::ParamSpec) -> glib::Value {
+        match pspec.name() {
+            "strength" => self.strength.to_value(),
+            "enabled" => self.enabled.to_value(),
+            "lookahead" => self.lookahead.to_value(),
+            "utc-offset" => self.utc_offset.to_value(),
+            "payload" => self.payload.to_value(),
+            "report-interval" => self.report_interval.nseconds().to_value(),
+            _ => self.shared.get(pspec),
         }
     }
 }

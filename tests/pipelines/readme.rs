@@ -14,7 +14,7 @@ const RUN: [(&str, &[&str]); 3] = [
     ),
     (
         "docs/strength-and-latency.md",
-        &["Can the programme carry a mark?"],
+        &["Peaks and loudness", "Can the programme carry a mark?"],
     ),
 ];
 
@@ -52,6 +52,11 @@ fn a_recording_is_dated_as_the_page_says() {
             "clock-tolerance=7200000000000",
         )
         .run_and_hear("broadcast-time=(guint64)");
+}
+
+#[test]
+fn peaks_are_kept_for_measuring_as_the_page_says() {
+    Recipe::of("docs/strength-and-latency.md", "Peaks and loudness").run_and_hear("Got EOS");
 }
 
 #[test]

@@ -105,3 +105,18 @@ pub fn tolerance(text: &str) -> Result<u64, String> {
         _ => Err("give a length from 0s to 24h".into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tolerance_is_a_length_or_counts_seconds() {
+        for text in ["120", "120s", "2m"] {
+            assert_eq!(tolerance(text), Ok(120_000_000_000), "{text}");
+        }
+        for text in ["", "2x", "-2m", "86401", "25h"] {
+            assert!(tolerance(text).is_err(), "{text}");
+        }
+    }
+}
