@@ -10,10 +10,13 @@
 //! of one frame is the earlier partner of the fifth next, and each frame of programme is transformed only once. Where
 //! 160 ms are no whole number of samples (sample rates that are no multiple of 25), the phases of partner and frame are
 //! turned by what their starts were rounded by: at 6.5 kHz half a sample of 16 kHz would be a fifth of a period.
+//!
+//! Signs change where a row ends, in the midst of a frame. So a frame has the signs that it begins with, and the chips
+//! whose sign changes are added once more, from there on, with twice the other sign ([`super::course`]).
 
+use super::course::{Course, rise};
 use super::density::Density;
 use super::format::{CHIPS, Carrier as Kind, DELAY, ROW_NANOSECONDS, ROWS, WINDOW, chip_of};
-use super::framing::{MOST_AHEAD, silence_ahead};
 use super::levels::Levels;
 use super::modulation::{Modulation, PayloadChange};
 use super::payload::Payload;
@@ -21,8 +24,9 @@ use super::spectrum::{Forward, Inverse, Timeline, fast_size};
 use rustfft::num_complex::Complex;
 use std::ops::Range;
 
-/// Hops in two delays.
+/// Hops in two delays, and partners that are kept: from that of what is earlier to that of what comes later.
 const HOPS: u64 = 5;
+const PARTNERS: u64 = HOPS + 1;
 /// A partner is worth little below this share of the programme's mean power: it would drown in the
 /// noise of the room (a pink floor 15 dB below the programme).
 const PARTNER_FLOOR: f32 = 0.03;
@@ -35,7 +39,7 @@ const PROGRAMME_POWER: f64 = 2.0;
 const NOISE_POWER: f64 = 1.0;
 /// Neighbouring frames hold nearly the same phases, so their overlap adds up to more than the windows
 /// say. Measured on music and speech.
-const OVERLAP_GAIN: f64 = 1.3;
+const OVERLAP_GAIN: f64 = 1.35;
 /// The same for the noise block, which is whitened anew in each frame. Measured over 20 s.
 const NOISE_OVERLAP_GAIN: f64 = 1.5;
 
@@ -60,9 +64,12 @@ pub struct CarrierStage {
     floor: Vec<f32>,
     forward: Forward,
     inverse: Inverse,
+    /// How a change of signs comes in.
+    rise: Vec<f32>,
     programme: Timeline,
     output: Timeline,
-    /// The latest six partners; number `k` at `(k + 5) % 6`.
+    /// The latest partners: the one a delay behind frame `k` is also the one a delay before frame `k + HOPS`, by which
+    /// number it has its place ([`place_of`]).
     partners: Vec<Partner>,
     power: Vec<f32>,
     levels: Levels,
@@ -104,7 +111,7 @@ impl CarrierStage {
             copy: vec![Complex::ZERO; n],
             weight: vec![0.0; n],
         };
-        let ahead = MOST_AHEAD * sample_rate as usize / 1_000;
+        let ahead = 2 * delay / HOPS as usize + 1;
         let levels = Levels::new(bins.clone().map(hertz));
         let mut stage = CarrierStage {
             kind,
@@ -125,9 +132,10 @@ impl CarrierStage {
             bins,
             forward: Forward::new(size),
             inverse: Inverse::new(size),
+            rise: rise(sample_rate),
             programme: Timeline::new(2 * delay + 2 * size + block + ahead + 4),
             output: Timeline::new(reach + 2 * size + delay + ahead + 4),
-            partners: (0..=HOPS).map(|_| partner()).collect(),
+            partners: (0..PARTNERS).map(|_| partner()).collect(),
             power: vec![0.0; n],
             levels,
             density: Density::new(size),
@@ -159,7 +167,9 @@ impl CarrierStage {
         // Partner k starts one delay after frame k: the first two of negative number lie within the stream.
         self.next_partner = -2;
         if self.kind == Kind::Programme {
-            self.ahead = silence_ahead(self.clock(0), self.rate);
+            // The programme begins where two frames overlap. If the carrier came in with the first frame, what is heard
+            // of the first row would be about a later moment, and times of `found` would be up to 16 ms late.
+            self.ahead = self.frame_start(1) as u64;
         }
         self.programme.extend(self.ahead as usize);
     }
@@ -232,17 +242,17 @@ impl CarrierStage {
         self.rate.is_multiple_of(25)
     }
 
-    /// Row clock at the middle of the transform that starts at `start`, counted like that, in nanoseconds. What lies
-    /// before the programme belongs to its first row.
-    fn clock(&self, start: u64) -> u64 {
+    /// Row clock at sample `at`, counted like that, in nanoseconds.
+    fn clock(&self, at: u64) -> i128 {
         // 64 bits would overflow after four days at 48 kHz.
-        let middle = (start as u128 + self.size as u128 / 2).saturating_sub(self.ahead as u128);
-        let time = middle * 1_000_000_000 / self.rate as u128;
-        self.start.saturating_add(time as u64)
+        let samples = at as i128 - self.ahead as i128;
+        self.start as i128 + samples * 1_000_000_000 / self.rate as i128
     }
 
-    fn sign_row(&mut self, start: u64) -> [f32; CHIPS] {
-        self.modulation.signs(self.clock(start))
+    /// Signs in the course of the transform that starts at `start`, counted like that.
+    fn course(&mut self, start: u64) -> Course {
+        let time = self.clock(start)..self.clock(start + self.size as u64);
+        Course::new(time, self.start, self.rate, &mut self.modulation)
     }
 
     /// What messages that have not begun are to say; with [`Kind::Noise`] there are none.
@@ -273,37 +283,68 @@ impl CarrierStage {
         if at >= self.programme.end() {
             return false;
         }
-        let now = self.sign_row(at);
-        let later = self.sign_row(at + self.delay);
-        let slots = self.partners.len() as i64;
-        let earlier_partner = &self.partners[k.rem_euclid(slots) as usize];
-        let later_partner = &self.partners[(k + HOPS as i64).rem_euclid(slots) as usize];
-        let (lookahead, whole) = (self.lookahead, self.is_whole());
-        let late = self.half_hops(2 * k).1;
-        let (steady, raised) = (self.density.steady_share(), self.density.raised());
-        self.levels.amplitudes(steady, raised, &mut self.amplitude);
-        let amplitude = &self.amplitude;
+        let courses = [
+            Some(self.course(at)),
+            self.lookahead.then(|| self.course(at + self.delay)),
+        ];
+        self.take_amplitudes();
         grow(&mut self.output, at, self.size);
-        let sum = self.output.range_mut(at, self.size);
-        let (bins, chip_of_bin, size) = (self.bins.clone(), &self.chip_of_bin, self.size);
-        self.inverse.add_to(sum, |spectrum| {
-            for (i, u) in spectrum[bins.clone()].iter_mut().enumerate() {
-                let chip = chip_of_bin[i] as usize;
-                let mut copies = earlier_partner.copy[i] * now[chip];
-                let mut squares = earlier_partner.weight[i].powi(2);
-                if lookahead {
-                    copies += later_partner.copy[i] * later[chip];
-                    squares += later_partner.weight[i].powi(2);
-                }
-                // The same power, whatever the partners are worth.
-                *u = copies * (amplitude[i] / ((0.5 * squares).sqrt() + 1e-3));
+        let signs = |course: &Option<Course>| course.as_ref().map(|course| course.signs);
+        self.add_copies(courses.each_ref().map(signs), None);
+        for (copy, course) in courses.iter().enumerate() {
+            if let Some((from, change)) = course.as_ref().and_then(|course| course.change) {
+                let mut changes = [None; 2];
+                changes[copy] = Some(change);
+                self.add_copies(changes, Some(from));
             }
-            if !whole {
-                advance(&mut spectrum[bins.clone()], bins.start, late / size as f64);
-            }
-        });
+        }
         self.next_frame += 1;
         true
+    }
+
+    /// The amplitudes of the next frame: of the same power, whatever its partners are worth.
+    fn take_amplitudes(&mut self) {
+        let (steady, raised) = (self.density.steady_share(), self.density.raised());
+        self.levels.amplitudes(steady, raised, &mut self.amplitude);
+        let k = self.next_frame as i64;
+        let [earlier, later] = [k, k + HOPS as i64].map(|k| &self.partners[place_of(k)].weight);
+        for (i, amplitude) in self.amplitude.iter_mut().enumerate() {
+            let mut squares = earlier[i].powi(2);
+            if self.lookahead {
+                squares += later[i].powi(2);
+            }
+            *amplitude /= (0.5 * squares).sqrt() + 1e-3;
+        }
+    }
+
+    /// Adds both partners of the next frame to the output, each times what is given for each chip, if anything is; as a
+    /// whole, or as what rises from a sample of the frame on.
+    fn add_copies(&mut self, factors: [Option<[f32; CHIPS]>; 2], from: Option<isize>) {
+        let k = self.next_frame as i64;
+        let at = self.frame_start(k) as u64;
+        let late = self.half_hops(2 * k).1;
+        let (whole, size) = (self.is_whole(), self.size);
+        let (bins, chip_of_bin, amplitude) =
+            (self.bins.clone(), &self.chip_of_bin, &self.amplitude);
+        let partners = [k, k + HOPS as i64].map(|k| &self.partners[place_of(k)].copy);
+        let sum = self.output.range_mut(at, size);
+        let fill = |spectrum: &mut [Complex<f32>]| {
+            let spectrum = &mut spectrum[bins.clone()];
+            for (partner, factors) in partners.into_iter().zip(factors) {
+                let Some(factors) = factors else { continue };
+                let of_bins = partner.iter().zip(amplitude).zip(chip_of_bin);
+                for (u, ((copy, amplitude), chip)) in spectrum.iter_mut().zip(of_bins) {
+                    *u += copy * (factors[*chip as usize] * amplitude);
+                }
+            }
+            if !whole {
+                advance(spectrum, bins.start, late / size as f64);
+            }
+        };
+        match from {
+            None => self.inverse.add_to(sum, fill),
+            Some(from) => self.inverse.add_rising(sum, from, &self.rise, fill),
+        }
     }
 
     /// Transforms the next partner, if the programme has come that far.
@@ -321,8 +362,7 @@ impl CarrierStage {
         // What is not whole, because it reaches before the programme, says nothing of how loud that is.
         let counts = start >= self.ahead && self.density.take_power(mean);
         let mean_power = self.density.mean_power();
-        let slots = self.partners.len() as i64;
-        let place = (self.next_partner + HOPS as i64).rem_euclid(slots) as usize;
+        let place = place_of(self.next_partner + HOPS as i64);
         let partner = &mut self.partners[place];
         let mut weights = 0.0;
         for (i, f) in frame.iter().enumerate() {
@@ -357,8 +397,9 @@ impl CarrierStage {
             *sample = self.noise_block[(at as usize + i) % delay];
         }
         // The signs repeat after so many blocks; without that, the product would overflow late in stream time.
-        let block = self.clock(at) / NOISE_BLOCK_NANOSECONDS % ROWS as u64;
-        let signs = self.modulation.plain(block * ROW_NANOSECONDS);
+        let middle = self.clock(at + self.size as u64 / 2);
+        let block = middle / NOISE_BLOCK_NANOSECONDS as i128 % ROWS as i128;
+        let signs = self.modulation.plain(block as u64 * ROW_NANOSECONDS);
         self.levels.amplitudes(0.0, 1.0, &mut self.amplitude);
         let frame = self.forward.transform(&self.noise_frame);
         let frame = &frame[self.bins.clone()];
@@ -379,6 +420,11 @@ impl CarrierStage {
 /// Time of a block of the noise carrier: one delay.
 const NOISE_BLOCK_NANOSECONDS: u64 = (DELAY * 1e9) as u64;
 const _: () = assert!(ROWS == 1024 && NOISE_BLOCK_NANOSECONDS == 160_000_000);
+
+/// The place of the partner that is a delay before frame `k`.
+fn place_of(k: i64) -> usize {
+    k.rem_euclid(PARTNERS as i64) as usize
+}
 
 /// Moves what these bins, from bin `first` on, are the transform of to an earlier time, by a share of the size of the
 /// transform.
@@ -441,16 +487,15 @@ mod tests {
         // 2e10 frames are 116 h; their nanoseconds times the rate do not fit in 64 bits.
         assert_eq!(
             stage.clock(20_000_000_000 + stage.ahead),
-            416_666_666_666_666 + 64_000_000
+            416_666_666_666_666
         );
         stage.reset(u64::MAX - 1);
-        assert_eq!(stage.clock(48_000), u64::MAX);
+        stage.course(48_000);
     }
 
     #[test]
     fn the_carrier_is_whole_from_the_start() {
         let (mut stage, programme) = (stage(), soft_noise(6, 1));
-        // Frames begin up to 128 ms before the programme, by its place in the row clock.
         for start in [0, 20_000_000, 59_000_000] {
             stage.reset(start);
             let (mut carrier, mut early) = (Vec::new(), 0.0);

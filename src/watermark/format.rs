@@ -25,6 +25,9 @@ pub const WINDOW: f64 = 0.128;
 pub const ROW_BYTES: usize = 32;
 /// Rows of a message: with a payload, odd chips carry coded bits, and these repeat after so many rows.
 pub const ROWS_PER_MESSAGE: usize = 8;
+/// Time in which the signs of a row take the place of those before, half of it before the edge, in seconds. To find a
+/// mark, nothing depends on it; the error of `watermark-time` does.
+pub const CHANGE: f64 = 0.032;
 /// Context of the subkey that draws the signs; carries the version of the format.
 pub const SIGN_CONTEXT: &str = "gst-plugin-wm v1 chip signs";
 /// Context of the subkey that draws where coded bits lie.

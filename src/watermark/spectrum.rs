@@ -96,6 +96,30 @@ impl Inverse {
 
     /// Adds the samples of a spectrum to `sum`, which holds `n`. `fill` gets the `n / 2 + 1` bins, all 0, to write to.
     pub fn add_to(&mut self, sum: &mut [f32], fill: impl FnOnce(&mut [Complex<f32>])) {
+        self.transform(fill);
+        for ((s, t), w) in sum.iter_mut().zip(&self.time).zip(&self.window) {
+            *s += t * w;
+        }
+    }
+
+    /// The same, but what is added comes in: from a sample on, which may lie before the first, as it is given.
+    pub fn add_rising(
+        &mut self,
+        sum: &mut [f32],
+        from: isize,
+        rise: &[f32],
+        fill: impl FnOnce(&mut [Complex<f32>]),
+    ) {
+        self.transform(fill);
+        let (before, gone) = (from.max(0) as usize, (-from).max(0) as usize);
+        let gains = rise.iter().skip(gone).chain(std::iter::repeat(&1.0));
+        let of_samples = self.time.iter().zip(&self.window).skip(before).zip(gains);
+        for (s, ((t, w), gain)) in sum.iter_mut().skip(before).zip(of_samples) {
+            *s += t * w * gain;
+        }
+    }
+
+    fn transform(&mut self, fill: impl FnOnce(&mut [Complex<f32>])) {
         self.bins.fill(Complex::ZERO);
         fill(&mut self.bins);
         // A real signal has real first and last bins; the transform refuses anything else.
@@ -107,9 +131,6 @@ impl Inverse {
             self.plan
                 .process_with_scratch(&mut self.bins, &mut self.time, &mut self.scratch);
         debug_assert!(done.is_ok());
-        for ((s, t), w) in sum.iter_mut().zip(&self.time).zip(&self.window) {
-            *s += t * w;
-        }
     }
 }
 

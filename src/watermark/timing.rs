@@ -6,8 +6,8 @@
 //! with what they would be, at positions from 80 ms before to 80 ms after what is expected.
 //!
 //! What they would be takes into account what moves an edge: when in the slot something sounded ([`super::sounding`]),
-//! at which moments the carrier changes its signs ([`super::framing`]), and that the mark is stronger at one time than
-//! at another: a slot is expected to be as strong as it and its neighbours are. Where the mark begins, 0.5 s are heard
+//! that the carrier takes some time to change its signs ([`super::course`]), and that the mark is stronger at one time
+//! than at another: a slot is expected to be as strong as it and its neighbours are. Where the mark begins, 0.5 s are heard
 //! before it is reported, which is two edges or three: so it matters what each of them says.
 //!
 //! In a room each edge is late as well, for echoes are, by 14 ms on average at 6 m with a reverberation time of 0.4 s.
@@ -24,15 +24,12 @@ mod fit;
 
 use super::correlation::{FRAME, SLOT};
 use super::format::{CHIPS, ROW};
-use super::framing::changes;
 use super::sounding::{ROOMS, Sounding, TAIL};
 use edges::{Change, Pieces, REACH, SHIFTS, STEP};
 use fit::{Best, COMMON, Fit, Products, ROWS, Sums};
 
-/// Kinds of rooms, the first of which is none, and kinds of marks: with both copies, and without that of what comes
-/// later (`lookahead=false`).
+/// Kinds of rooms, the first of which is none.
 const KINDS: usize = 1 + ROOMS;
-const MARKS: usize = 2;
 /// How much worse the rows fit than they would if rooms were as [`super::sounding`] has them, as a share of how well
 /// they fit. These and the numbers below were chosen on 30 recordings, clean, behind codecs, in noise and in simulated
 /// and measured rooms, for the smallest errors of `found` and `present`; 29 other recordings are nearly as good.
@@ -40,12 +37,11 @@ const WORSE: [f32; KINDS] = [0.0, 0.0084, 0.0113];
 /// Logarithms of how likely each kind is before anything is heard. What is believed in wrongly makes an error of 12 ms
 /// and more. If rooms were more likely by a factor of e, `found` would be 2 ms nearer there in 95 of 100 cases, and 0.3
 /// ms further off on clean audio.
-const ROOM_BEFORE: [f32; KINDS] = [0.0, -2.0, -2.0];
-const MARK_BEFORE: [f32; MARKS] = [0.0, -2.7];
+const BEFORE: [f32; KINDS] = [0.0, -2.0, -2.0];
 /// A room is less likely by so much for each unit by which chips correlate more with the signs than this, 1 being all
 /// that there is. Clean audio has 0.7 in the middle, rooms have 0.55.
-const STRONG: f32 = 10.5;
-const STRONG_FROM: f32 = 0.6;
+const STRONG: f32 = 14.0;
+const STRONG_FROM: f32 = 0.5;
 /// Difference of fits that makes a kind more likely by a factor of e. It would be 1 if all else were known.
 const LIKELY: f32 = 1.45;
 /// Weight that the neighbours of a slot have in how strong it is expected to be.
@@ -55,7 +51,7 @@ const SPREAD: f32 = 0.5;
 /// Seconds after which a slot counts less by a factor of e. The spread falls with the root of this; but a programme
 /// that is stretched by an editor drifts through without a change of the speed.
 const MEMORY: f64 = 5.0;
-/// The same for what kind of room and of mark it is.
+/// The same for what kind of room it is.
 const KIND_MEMORY: f64 = 20.0;
 /// How much of what is believed of the sizes of chips a slot changes. A slot's own are smaller where signs change, and
 /// with these alone times in steady programme are 6 ms late.
@@ -73,11 +69,11 @@ const LARGER: f64 = 1.7;
 /// Estimates the position while a mark is followed.
 pub struct Timing {
     change: Change,
-    fits: [[Fit; MARKS]; KINDS],
+    fits: [Fit; KINDS],
     /// How likely each kind has become by what was heard, as a logarithm, and how much more likely the rows as they are
     /// remembered made it after the latest slot, against no room.
-    likely: [[f32; MARKS]; KINDS],
-    better: [[f32; MARKS]; KINDS],
+    likely: [f32; KINDS],
+    better: [f32; KINDS],
     /// Sums of all slots as if each were of strength 1, at the shift that fits best.
     strength: (f32, f32),
     /// The same of the slot before the two latest.
@@ -102,9 +98,9 @@ impl Timing {
     pub fn new() -> Self {
         Timing {
             change: Change::new(),
-            fits: [[Fit::NONE; MARKS]; KINDS],
-            likely: [[0.0; MARKS]; KINDS],
-            better: [[0.0; MARKS]; KINDS],
+            fits: [Fit::NONE; KINDS],
+            likely: [0.0; KINDS],
+            better: [0.0; KINDS],
             strength: (0.0, 0.0),
             before: (0.0, 0.0),
             seconds: 0.0,
@@ -125,9 +121,9 @@ impl Timing {
         self.taken = f64::INFINITY;
         (self.strength, self.before) = ((0.0, 0.0), (0.0, 0.0));
         (self.chips, self.sizes) = ([0.0; CHIPS], [0.0; CHIPS]);
-        self.fits().for_each(|fit| *fit = Fit::NONE);
-        self.likely = [[0.0; MARKS]; KINDS];
-        self.better = [[0.0; MARKS]; KINDS];
+        self.fits.iter_mut().for_each(|fit| *fit = Fit::NONE);
+        self.likely = [0.0; KINDS];
+        self.better = [0.0; KINDS];
     }
 
     /// Lets time pass up to `seconds` while the programme plays at `speed`.
@@ -137,12 +133,11 @@ impl Timing {
     }
 
     /// Takes the chips of the slot that [`Timing::advance`] led to and when they sounded; `signs(row, signs)` are those
-    /// of a row. Rows are counted as the position, and `first_row` is the number of row 0.
+    /// of a row, and rows are counted as the position.
     pub fn push(
         &mut self,
         chips: &[f32; CHIPS],
         sounding: &Sounding,
-        first_row: i64,
         mut signs: impl FnMut(i64, &mut [f32; CHIPS]),
     ) {
         if self.seconds - self.taken > 1.5 * SLOT {
@@ -172,28 +167,23 @@ impl Timing {
         let products = Products::new(&new, &self.sizes, &rows);
         let stays = (-SLOT / MEMORY).exp() as f32;
         let from = self.expected + sounding.from() - row as f64 * ROW;
-        let edges = edges(first_row + row);
         let [dry, rooms @ ..] = &mut self.fits;
         let pieces = Pieces::new(from - EARLY, &sounding.shares());
-        take(dry, &products, &self.change, &pieces, &edges);
+        take(dry, &products, &self.change, &pieces);
         for (room, (played, late)) in rooms.iter_mut().zip(sounding.played()) {
             let pieces = Pieces::new(from - TAIL as f64 * FRAME - late, &played);
-            take(room, &products, &self.change, &pieces, &edges);
+            take(room, &products, &self.change, &pieces);
         }
-        self.fits().for_each(|fit| fit.all.fade(stays));
+        self.fits.iter_mut().for_each(|fit| fit.all.fade(stays));
         self.add(stays);
         self.centre();
-    }
-
-    fn fits(&mut self) -> impl Iterator<Item = &mut Fit> {
-        self.fits.iter_mut().flatten()
     }
 
     /// Makes `row` the first of those around the slot.
     fn enter(&mut self, row: i64) {
         let entered = (row - self.row).clamp(-(ROWS as i64), ROWS as i64) as isize;
         self.row = row;
-        self.fits().for_each(|fit| fit.enter(entered));
+        self.fits.iter_mut().for_each(|fit| fit.enter(entered));
     }
 
     /// Adds the slot before the latest, now that both of its neighbours are known.
@@ -201,7 +191,7 @@ impl Timing {
         let at = (self.shift / STEP).round() as isize + REACH as isize;
         let at = at.clamp(0, SHIFTS as isize - 1) as usize;
         let of = |sums: &Sums| (sums.agreement[at], sums.energy[at]);
-        let [here, after] = self.fits[0][0].latest.each_ref().map(of);
+        let [here, after] = self.fits[0].latest.each_ref().map(of);
         let before = std::mem::replace(&mut self.before, here);
         let total = &mut self.strength;
         total.0 = stays * total.0 + after.0;
@@ -213,7 +203,7 @@ impl Timing {
         let sure = 1.0 / (SPREAD * mean).powi(2);
         let strength = (agreement + sure * mean) / (energy.max(0.0) + sure);
         let strength = strength.max(0.1 * mean);
-        for fit in self.fits() {
+        for fit in &mut self.fits {
             let here = fit.latest[0];
             fit.all.add(&here, strength);
         }
@@ -222,19 +212,16 @@ impl Timing {
 
     /// Takes note of how much better or worse each kind fits since the slot before, and of the shift that is expected.
     fn compare(&mut self, stays: f32) {
-        let best = |fit: &Fit| fit.all.best();
-        let best = self.fits.each_ref().map(|marks| marks.each_ref().map(best));
+        let best = self.fits.each_ref().map(|fit| fit.all.best());
         let likely = self.likelihoods(&best, stays);
-        let most = likely.iter().flatten().copied().fold(f32::MIN, f32::max);
+        let most = likely.iter().copied().fold(f32::MIN, f32::max);
         let (mut weights, mut shifts, mut squares) = (0.0, 0.0, 0.0);
-        for kind in 0..KINDS {
-            for (best, likely) in best[kind].iter().zip(likely[kind]) {
-                let weight = f64::from(likely - most).exp();
-                let spread = best.variance + DIFFER[kind] * DIFFER[kind];
-                weights += weight;
-                shifts += weight * best.shift;
-                squares += weight * (spread + best.shift * best.shift);
-            }
+        for ((best, likely), differ) in best.iter().zip(likely).zip(DIFFER) {
+            let weight = f64::from(likely - most).exp();
+            let spread = best.variance + differ * differ;
+            weights += weight;
+            shifts += weight * best.shift;
+            squares += weight * (spread + best.shift * best.shift);
         }
         self.shift = shifts / weights;
         self.variance = (squares / weights - self.shift * self.shift).max(0.0);
@@ -242,22 +229,18 @@ impl Timing {
 
     /// How likely each kind is, as a logarithm. What was heard of that is remembered longer than where the rows are: a
     /// drift moves them, but the kind stays.
-    fn likelihoods(&mut self, best: &[[Best; MARKS]; KINDS], stays: f32) -> [[f32; MARKS]; KINDS] {
+    fn likelihoods(&mut self, best: &[Best; KINDS], stays: f32) -> [f32; KINDS] {
         let all_along = stays.powf((MEMORY / KIND_MEMORY) as f32);
-        let no_room = best[0][0].fit.max(best[0][1].fit);
+        let no_room = best[0].fit;
         let strong = STRONG * (self.correlation() - STRONG_FROM).max(0.0);
-        let mut likely = [[0.0; MARKS]; KINDS];
-        for kind in 0..KINDS {
-            let room = ROOM_BEFORE[kind] - if kind > 0 { strong } else { 0.0 };
-            for mark in 0..MARKS {
-                let better = (best[kind][mark].fit - no_room + WORSE[kind] * no_room) / LIKELY;
-                let (now, before) = (&mut self.likely[kind][mark], &mut self.better[kind][mark]);
-                *now = all_along * *now + better - stays * *before;
-                *before = better;
-                likely[kind][mark] = room + MARK_BEFORE[mark] + *now;
-            }
-        }
-        likely
+        std::array::from_fn(|kind| {
+            let before = BEFORE[kind] - if kind > 0 { strong } else { 0.0 };
+            let better = (best[kind].fit - no_room + WORSE[kind] * no_room) / LIKELY;
+            let (now, was_better) = (&mut self.likely[kind], &mut self.better[kind]);
+            *now = all_along * *now + better - stays * *was_better;
+            *was_better = better;
+            before + *now
+        })
     }
 
     /// How much the chips correlate with the signs: 1 if they are nothing else.
@@ -268,10 +251,10 @@ impl Timing {
 
     /// Adds the latest slot without waiting for the next.
     pub fn settle(&mut self) {
-        self.fits().for_each(Fit::settle);
+        self.fits.iter_mut().for_each(Fit::settle);
         self.add(1.0);
         self.before = (0.0, 0.0);
-        self.fits().for_each(Fit::begin_anew);
+        self.fits.iter_mut().for_each(Fit::begin_anew);
         self.chips = [0.0; CHIPS];
         self.taken = f64::INFINITY;
     }
@@ -291,34 +274,16 @@ impl Timing {
         let steps = (self.shift / STEP) as isize;
         if steps.abs() >= 2 {
             self.expected += steps as f64 * STEP;
-            self.fits().for_each(|fit| fit.move_by(steps));
+            self.fits.iter_mut().for_each(|fit| fit.move_by(steps));
             self.shift -= steps as f64 * STEP;
         }
     }
 }
 
-/// Seconds from the beginning of row number `row`, the first of those around a slot, to where the signs of each row take
-/// the place of those before, and of the last to where they end: in the copy of what was earlier, and in that of what
-/// comes later.
-fn edges(row: i64) -> [[f64; 2]; ROWS + 1] {
-    std::array::from_fn(|edge| changes(row + edge as i64).map(|late| edge as f64 * ROW + late))
-}
-
 /// Takes what is new in a slot of these pieces.
-fn take(
-    marks: &mut [Fit; MARKS],
-    products: &Products,
-    change: &Change,
-    pieces: &Pieces,
-    edges: &[[f64; 2]; ROWS + 1],
-) {
-    let behind = edges.map(|copies| copies.map(|edge| pieces.behind(edge, change)));
-    let earlier = behind.map(|[earlier, _]| earlier);
-    let both = behind
-        .map(|[earlier, later]| std::array::from_fn(|shift| 0.5 * (earlier[shift] + later[shift])));
-    for (fit, behind) in marks.iter_mut().zip([&both, &earlier]) {
-        fit.take(products, behind);
-    }
+fn take(fit: &mut Fit, products: &Products, change: &Change, pieces: &Pieces) {
+    let behind = std::array::from_fn(|edge| pieces.behind(edge as f64 * ROW, change));
+    fit.take(products, &behind);
 }
 
 #[cfg(test)]
@@ -358,20 +323,17 @@ mod tests {
                 let mut of_row = [0.0; CHIPS];
                 signs.row(row as u64, &mut of_row);
                 let behind = |row: i64| {
-                    changes(row).map(|late| {
-                        let from = position + sounding.from() - row as f64 * ROW;
-                        Pieces::new(from, &sounding.shares()).behind(late, &change)[REACH]
-                    })
+                    let from = position + sounding.from() - row as f64 * ROW;
+                    Pieces::new(from, &sounding.shares()).behind(0.0, &change)[REACH]
                 };
-                let [begun, ended] = [row, row + 1].map(behind);
-                let part = 0.5 * (begun[0] - ended[0] + begun[1] - ended[1]);
+                let part = behind(row) - behind(row + 1);
                 chips
                     .iter_mut()
                     .zip(of_row)
                     .for_each(|(b, s)| *b += part * s);
             }
             timing.advance(seconds, 1.0);
-            timing.push(&chips, &sounding, 0, |row, of_row| {
+            timing.push(&chips, &sounding, |row, of_row| {
                 signs.row(row as u64, of_row)
             });
         }
@@ -414,7 +376,7 @@ mod tests {
                 }
             });
             timing.advance(slot as f64 * SLOT, 1.0);
-            timing.push(&chips, &Sounding::MIDDLE, 0, |row, of_row| {
+            timing.push(&chips, &Sounding::MIDDLE, |row, of_row| {
                 signs.row(row as u64, of_row)
             });
             let counting = timing.sizes.iter().filter(|size| **size > 0.0).count();

@@ -310,12 +310,11 @@ impl Tracker {
     /// Lets the chips of the latest slot tell how late it is.
     fn keep_time(&mut self, sounding: &Sounding, clock: LocalClock) {
         let (signs, reader, row_clock) = (&mut self.signs, &mut self.reader, self.row_clock);
-        self.timing
-            .push(&self.chips, sounding, clock.first_row, |row, of_row| {
-                let row = row_of_key(row_clock, clock.first_row + row);
-                signs.row(row, of_row);
-                reader.expect(row, of_row);
-            });
+        self.timing.push(&self.chips, sounding, |row, of_row| {
+            let row = row_of_key(row_clock, clock.first_row + row);
+            signs.row(row, of_row);
+            reader.expect(row, of_row);
+        });
     }
 
     /// Finds out how late it is now, from all that is kept since `begins`.

@@ -2,8 +2,9 @@
 //! How much of a slot is behind a change of signs, for each place that the change may be at.
 
 use super::super::correlation::FRAME;
+use super::super::course::done;
+use super::super::format::CHANGE;
 use super::super::sounding::IN_ROOM;
-use std::f64::consts::FRAC_PI_2;
 
 /// Shifts that are tried on either side of what is expected.
 pub const REACH: usize = 8;
@@ -11,14 +12,12 @@ pub const REACH: usize = 8;
 pub const SHIFTS: usize = 2 * REACH + 1;
 /// Seconds from one shift to the next: a piece of [`Sounding`](super::super::sounding::Sounding).
 pub const STEP: f64 = FRAME;
-/// Half the time that the carrier takes to change its signs: from the middle of a frame to that of the next.
-const CHANGE: f64 = 0.032;
 /// Pieces in which signs change, at most.
-const CHANGING: usize = (2.0 * CHANGE / STEP) as usize + 1;
+const CHANGING: usize = (CHANGE / STEP) as usize + 1;
 /// Step of the table of a change, in seconds.
-const TABLE_STEP: f64 = 0.002;
+const TABLE_STEP: f64 = 0.001;
 /// Length of that table: beyond it nothing changes.
-const TABLE: usize = (2.0 * CHANGE / TABLE_STEP) as usize + 2;
+const TABLE: usize = (CHANGE / TABLE_STEP) as usize + 2;
 /// Pieces of nothing on either side of a slot.
 const BESIDE: usize = SHIFTS + CHANGING;
 /// Pieces of a slot and of both sides.
@@ -29,14 +28,13 @@ pub struct Change(Vec<f32>);
 
 impl Change {
     pub fn new() -> Self {
-        let part = |i: usize| i as f64 * TABLE_STEP / CHANGE - 1.0;
-        let done = |i: usize| 0.5 + 0.5 * (FRAC_PI_2 * part(i).min(1.0)).sin() as f32;
-        Change((0..TABLE).map(done).collect())
+        let part = |i: usize| i as f64 * TABLE_STEP / CHANGE;
+        Change((0..TABLE).map(|i| done(part(i)) as f32).collect())
     }
 
     /// How much of it is done `since` seconds behind its middle.
     fn done(&self, since: f64) -> f32 {
-        let at = (since + CHANGE) * (1.0 / TABLE_STEP);
+        let at = (since + 0.5 * CHANGE) * (1.0 / TABLE_STEP);
         if at < 0.0 {
             return 0.0;
         }
@@ -84,7 +82,7 @@ impl Pieces {
         // Pieces from the first that signs change in, with the first shift, to the end of the slot. With each further
         // shift it is the piece before.
         let since = self.from - at - REACH as f64 * STEP;
-        let first = ((-CHANGE - since) / STEP).floor() + 1.0;
+        let first = ((-0.5 * CHANGE - since) / STEP).floor() + 1.0;
         let left = self.count as f64 - first;
         // Most changes are beyond the slot, on one side or on the other.
         let partly = 1.0 - SHIFTS as f64..(self.count + CHANGING) as f64;
@@ -125,8 +123,8 @@ mod tests {
                 let behind = Pieces::new(from, &shares).behind(at, &change);
                 for (shift, behind) in behind.into_iter().enumerate() {
                     let since = |piece| from - at + ((piece + shift) as f64 - REACH as f64) * STEP;
-                    let part = |piece| (since(piece) / CHANGE).clamp(-1.0, 1.0) * FRAC_PI_2;
-                    let parts = (0..pieces).map(|i| shares[i] * (0.5 + 0.5 * part(i).sin() as f32));
+                    let part = |piece| since(piece) / CHANGE + 0.5;
+                    let parts = (0..pieces).map(|i| shares[i] * done(part(i)) as f32);
                     let expected: f32 = parts.sum();
                     assert!((behind - expected).abs() < 2e-3, "{i}, {shift}: {behind}");
                 }

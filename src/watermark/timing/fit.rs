@@ -133,7 +133,7 @@ fn moved(known: &[f32; SHIFTS], steps: isize) -> [f32; SHIFTS] {
 /// How much of a slot belongs to each of the rows around it, for each shift.
 type Parts = [[f32; SHIFTS]; ROWS];
 
-/// How well the slots agree with the course of rows, for one kind of room and one kind of mark.
+/// How well the slots agree with the course of rows, for one kind of room.
 #[derive(Clone, Copy)]
 pub struct Fit {
     /// All slots but the latest, as strong as they are expected to be.
