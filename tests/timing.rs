@@ -50,7 +50,7 @@ fn while_present_the_time_is_right_to_5_ms() {
         let late: Vec<f64> = late.map(|(_, error, _)| *error).collect();
         assert!(late.len() >= 30, "{}", late.len());
         let mean = late.iter().sum::<f64>() / late.len() as f64;
-        let most = size_of_share(0.85, late.iter().copied());
+        let most = size_of_share(0.95, late.iter().copied());
         assert!(most < 0.005, "{most}: {late:?}");
         assert!(mean.abs() < 0.002, "{mean}: {late:?}");
         let worst = size_of_share(1.0, errors.iter().map(|(_, error, _)| *error));
@@ -59,16 +59,33 @@ fn while_present_the_time_is_right_to_5_ms() {
 }
 
 #[test]
-fn when_found_the_time_is_right_to_20_ms() {
-    let errors = errors(16_000, Found, |audio| audio);
-    assert_eq!(errors.len(), 2 * POSITIONS.len());
-    let worst = size_of_share(1.0, errors.iter().map(|(_, error, _)| *error));
-    assert!(worst < 0.02, "{errors:?}");
+fn when_found_the_time_is_right_to_5_ms() {
+    for rate in [16_000, 44_100] {
+        let errors = errors(rate, Found, |audio| audio);
+        assert_eq!(errors.len(), 2 * POSITIONS.len());
+        // Measured on 63 recordings, 95 % are right to 5 ms.
+        let sizes = |share| size_of_share(share, errors.iter().map(|(_, error, _)| *error));
+        assert!(sizes(0.85) < 0.005, "{errors:?}");
+        assert!(sizes(1.0) < 0.015, "{errors:?}");
+    }
+}
+
+/// That takes 2 s of the mark, and no more, however soon it is clear that there is one.
+#[test]
+fn a_strong_mark_is_found_2_s_after_it_begins() {
+    let rate = 16_000;
+    for (now, _, report) in errors(rate, Found, |audio| audio) {
+        let begins = report.start as f64 / f64::from(rate);
+        assert!((1.9..=2.05).contains(&(now - begins)), "{now}: {report:?}");
+    }
 }
 
 #[test]
 fn in_a_room_the_time_is_right_to_20_ms() {
     let rate = 16_000;
+    let found = errors(rate, Found, |audio| through_room(&audio, rate, 20.0, 7));
+    let most = size_of_share(0.9, found.iter().map(|(_, error, _)| *error));
+    assert!(most < 0.02, "{most}: {found:?}");
     let errors = errors(rate, Present, |audio| through_room(&audio, rate, 20.0, 7));
     let late = || errors.iter().filter(|(now, ..)| *now > 4.0);
     assert!(late().count() >= 30);
@@ -100,9 +117,9 @@ fn the_error_is_about_what_is_said_of_it() {
     for errors in [&found, &present, &room] {
         assert!(share_within(errors) >= 0.85, "{errors:?}");
     }
-    // Not by saying too much: with a second or two more it is less, and a room makes it more.
+    // Not by saying too much: with more heard it is less, and a room makes it more.
     let [found, present, room] = [&found, &present, &room].map(|errors| said(errors));
-    assert!(present < 0.008, "{present}");
-    assert!(present < 0.7 * found && found < 0.03, "{present} {found}");
+    assert!(present < 0.006, "{present}");
+    assert!(present < found && found < 0.01, "{present} {found}");
     assert!(present < room && room < 0.03, "{present} {room}");
 }
