@@ -24,8 +24,8 @@ pub struct Detection {
     /// What the mark says, once it has been read and its tag has confirmed it.
     pub payload: Option<Payload>,
     /// The score z: mean 0 and variance 1 on unmarked audio. With [`Carrier::Programme`](super::Carrier::Programme),
-    /// [`Found`] has the score with which the mark was found, [`Present`] and [`Lost`] have that of the latest 2 s,
-    /// whatever it is.
+    /// [`Found`] has the score with which the mark was found or that of the latest 2 s, whichever says more;
+    /// [`Present`] and [`Lost`] have that of the latest 2 s, whatever it is.
     ///
     /// [`Found`]: DetectionState::Found
     /// [`Present`]: DetectionState::Present

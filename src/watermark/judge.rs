@@ -378,12 +378,15 @@ impl Judge {
             self.found += 1;
             self.last_report = seconds;
             self.reported = tracked.payload;
-            report(&Detection {
-                score: find.score,
-                log10_p: find.log10_p,
-                window: find.window,
-                ..self.detection(DetectionState::Found, &tracked, heard, self.begins, end)
-            });
+            let mut found =
+                self.detection(DetectionState::Found, &tracked, heard, self.begins, end);
+            // The latest 2 s are one of the windows of the search, so their score counts like that of the find.
+            if find.log10_p < found.log10_p {
+                found.score = find.score;
+                found.log10_p = find.log10_p;
+                found.window = find.window;
+            }
+            report(&found);
         }
     }
 

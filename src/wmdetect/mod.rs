@@ -54,7 +54,7 @@
 //! | field | type | meaning |
 //! | --- | --- | --- |
 //! | `state` | string | `found`, `present` (once an interval) or `lost` |
-//! | `score` | double | the score z: mean 0 and variance 1 on unmarked audio. `found`: with which the mark was found. `present`, `lost`: of the latest 2 s, however little they say |
+//! | `score` | double | the score z: mean 0 and variance 1 on unmarked audio. `found`: of the best window, or of the latest 2 s if that says more. `present`, `lost`: of the latest 2 s, however little they say |
 //! | `payload` | string | what the mark says, 8 hex digits; left out until it has been read, and if there is none |
 //! | `key-index` | guint | which of `keys` the message is about, the first one being 0; left out with `key` and `key-file` |
 //! | `log10-p` | double | log10 of the false alarms to be expected at most in an hour of unmarked audio if such a score were enough, all attempts counted; 0 for one or more. In `present` and `lost`, which follow a mark that was found, only a scale for the score |
@@ -70,6 +70,9 @@
 //!
 //! With `carrier=noise` the start is that of the window that the mark was found in, up to 1.5 s before the mark, and the
 //! score that of the best window.
+//!
+//! `found` comes 2 s after the mark begins, however strong it is, because it takes so long to tell `watermark-time`; later
+//! if the mark is weak; and at once if the audio ends.
 //!
 //! A strong mark is `lost` about 2 to 3 s after its end: pauses of the programme up to 2 s are bridged. A weak one is
 //! given time, and may be `lost` 10 s after its end and more. If the programme jumps to another place in marked
@@ -87,8 +90,8 @@
 //! jump in time) while the mark is present, a `lost` closes the account.
 //!
 //! # Payload
-//! `found` mostly comes before the payload is read. As soon as it is, there is a `present` that has it, whatever
-//! `interval` says; so there is when another one is read. When the mark says nothing any more, the `present` messages
+//! `found` has the payload if it has been read by then, which it mostly has on clean audio. Else there is a `present`
+//! that has it as soon as it is, whatever `interval` says; so there is when another one is read. When the mark says nothing any more, the `present` messages
 //! have none. What is read has passed a check of 32 bits with the key. To read it takes one message of 1.6 s at least,
 //! and more of them if the mark is weak. Until then half of the frequencies count, and the score is lower by a factor
 //! of 1.4; 2 s after it is read, all of them do.
