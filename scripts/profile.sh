@@ -26,8 +26,8 @@ BEGIN {
     count = split("downmix:downmix|decimation:decimation|transform:spectrum|correlation of frames:correlation sounding rounding|lag of stretched audio:lag|" \
         "weighting:weighting levels|weighting, network:network weighting_network|chips:speeds|rows:row_history rounded rows heard|" \
         "products:products lookup workspace|evidence:evidence|search:search beside cut detector judge thresholds candidate alignment windows sweep|" \
-        "following:tracker followed presence reader timing edges fit stretch cut key bound payload framing|" \
-        "masking:masking|carrier:carrier|signs and payload:modulation|adding up:embedder", stages, "|")
+        "following:tracker followed presence reader timing edges fit stretch cut key bound payload|" \
+        "masking:masking|carrier:carrier course|signs and payload:modulation|adding up:embedder", stages, "|")
     for (i = 1; i <= count; i++) {
         split(stages[i], part, ":")
         order[i] = part[1]

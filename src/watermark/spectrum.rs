@@ -111,11 +111,15 @@ impl Inverse {
         fill: impl FnOnce(&mut [Complex<f32>]),
     ) {
         self.transform(fill);
-        let (before, gone) = (from.max(0) as usize, (-from).max(0) as usize);
-        let gains = rise.iter().skip(gone).chain(std::iter::repeat(&1.0));
-        let of_samples = self.time.iter().zip(&self.window).skip(before).zip(gains);
-        for (s, ((t, w), gain)) in sum.iter_mut().skip(before).zip(of_samples) {
+        let n = sum.len() as isize;
+        let [rises, whole] = [from, from + rise.len() as isize].map(|at| at.clamp(0, n) as usize);
+        let rise = &rise[(rises as isize - from).clamp(0, rise.len() as isize) as usize..];
+        let of = |at: usize| self.time[at..].iter().zip(&self.window[at..]);
+        for ((s, (t, w)), gain) in sum[rises..whole].iter_mut().zip(of(rises)).zip(rise) {
             *s += t * w * gain;
+        }
+        for (s, (t, w)) in sum[whole..].iter_mut().zip(of(whole)) {
+            *s += t * w;
         }
     }
 
@@ -274,6 +278,28 @@ mod tests {
                 sum[i],
                 signal[i]
             );
+        }
+    }
+
+    #[test]
+    fn what_rises_begins_with_nothing_and_ends_whole() {
+        let n = 16;
+        let (mut inverse, rise) = (Inverse::new(n), [0.25, 0.75]);
+        let fill = |bins: &mut [Complex<f32>]| bins[3] = Complex::new(1.0, 2.0);
+        let mut whole = vec![0.0; n];
+        inverse.add_to(&mut whole, fill);
+        for from in [-5isize, -1, 0, 6, 15, 20] {
+            let mut sum = vec![1.0; n];
+            inverse.add_rising(&mut sum, from, &rise, fill);
+            for (i, (sum, whole)) in sum.iter().zip(&whole).enumerate() {
+                let gain = match i as isize - from {
+                    ..0 => 0.0,
+                    0 => 0.25,
+                    1 => 0.75,
+                    _ => 1.0,
+                };
+                assert!((sum - 1.0 - gain * whole).abs() < 1e-6, "{from}, {i}");
+            }
         }
     }
 
