@@ -61,7 +61,7 @@
 //! | `window` | guint64 | ns of evidence behind the score |
 //! | `speed` | double | playing speed, of those that are searched, 1.0 being that of `wmembed`; programme that was stretched in time has one near 1.0 |
 //! | `watermark-time` | guint64 | ns, position of the evidence's start in the marked programme, modulo 204.8 s (163.84 s with `carrier=noise`) |
-//! | `watermark-time-error` | guint64 | ns by which `watermark-time` and `broadcast-time` are off at most, in 95 of 100 cases on clean audio, in rooms mostly (7 to 9 of 10 cases); left out with `carrier=noise` |
+//! | `watermark-time-error` | guint64 | ns by which `watermark-time` and `broadcast-time` are off at most, in 95 of 100 cases on clean audio, in rooms mostly (6 to 10 of 10 cases); left out with `carrier=noise` |
 //! | `broadcast-time` | guint64 | ns of Unix time, the evidence's start by the clock of `wmembed`; with `row-clock=utc` only |
 //! | `timestamp` | guint64 | ns, buffer timestamp of the START of the evidence. `found`: where the mark begins. `present`: 2 s ago. `lost`: where the marked stretch began |
 //! | `stream-time` | guint64 | ns, the same as stream time |
