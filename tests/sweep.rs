@@ -14,13 +14,21 @@ const RATE: u32 = 16_000;
 const BROADCAST: u64 = 1_790_000_000_070_000_000;
 const SECOND: i64 = 1_000_000_000;
 
-/// Music marked from [`BROADCAST`] on.
-fn broadcast() -> Vec<f32> {
-    let config = EmbedderConfig {
+/// How broadcasts are marked.
+fn by_time_of_day() -> EmbedderConfig {
+    EmbedderConfig {
         row_clock: RowClock::Utc,
         ..embedder_config(RATE, 1)
-    };
-    mark(&recording("music.flac", RATE, 1), &config, BROADCAST)
+    }
+}
+
+/// Music marked from [`BROADCAST`] on.
+fn broadcast() -> Vec<f32> {
+    mark(
+        &recording("music.flac", RATE, 1),
+        &by_time_of_day(),
+        BROADCAST,
+    )
 }
 
 /// A detector whose clock is so many seconds ahead of the broadcast, give or take `clock_tolerance`.
@@ -70,11 +78,7 @@ fn dates(audio: &[f32], ahead: i64) -> Vec<(DetectionState, f64, f64)> {
 fn weakly_marked(length: usize, marked: std::ops::Range<usize>) -> Vec<f32> {
     let (mut random, rate) = (Random::new(7), RATE as usize);
     let programme: Vec<f32> = (0..length * rate).map(|_| 0.1 * random.noise()).collect();
-    let config = EmbedderConfig {
-        row_clock: RowClock::Utc,
-        ..embedder_config(RATE, 1)
-    };
-    let whole = mark(&programme, &config, BROADCAST);
+    let whole = mark(&programme, &by_time_of_day(), BROADCAST);
     let marked = marked.start * rate..marked.end * rate;
     let samples = programme.into_iter().zip(whole).enumerate();
     samples
@@ -148,11 +152,7 @@ fn what_is_left_at_the_end_can_be_given_up() {
 #[test]
 fn a_find_is_placed_where_the_mark_was() {
     let music = recording("music.flac", RATE, 1).repeat(3);
-    let config = EmbedderConfig {
-        row_clock: RowClock::Utc,
-        ..embedder_config(RATE, 1)
-    };
-    let whole = mark(&music, &config, BROADCAST);
+    let whole = mark(&music, &by_time_of_day(), BROADCAST);
     let frames = |seconds: f64| (seconds * f64::from(RATE)) as usize;
     for (from, to) in [(2.0, 4.0), (8.5, 12.0), (3.0, 16.0)] {
         let (from_frame, to_frame, end) = (frames(from), frames(to), frames(24.0));
@@ -192,12 +192,8 @@ fn a_find_is_placed_where_the_mark_was() {
 #[test]
 fn what_a_mark_said_that_is_over_is_told() {
     let music = recording("music.flac", RATE, 1).repeat(3);
-    let config = EmbedderConfig {
-        row_clock: RowClock::Utc,
-        ..embedder_config(RATE, 1)
-    };
     let payload = Some(Payload([0, 0xc0, 0xff, 0xee]));
-    let whole = mark_saying(&music, &config, BROADCAST, &[(0, payload)]);
+    let whole = mark_saying(&music, &by_time_of_day(), BROADCAST, &[(0, payload)]);
     let frames = |seconds: usize| seconds * RATE as usize;
     let (from, to) = (frames(1), frames(7));
     let audio = [&music[..from], &whole[from..to], &music[to..frames(20)]].concat();

@@ -80,6 +80,32 @@ fn a_strong_mark_is_found_2_s_after_it_begins() {
     }
 }
 
+/// A programme that jumps elsewhere while a find waits: both places are told, and the first one as the beginning.
+#[test]
+fn a_find_that_waits_is_told_before_another_is() {
+    let rate = 16_000;
+    let seconds = |seconds: f64| (seconds * f64::from(rate)) as usize;
+    let programme = recording("music.flac", rate, 1);
+    let [here, there] =
+        [0, 101_003_141_592].map(|position| mark(&programme, &embedder_config(rate, 1), position));
+    let audio = [
+        &programme[..seconds(2.0)],
+        &here[seconds(2.0)..seconds(3.0)],
+        &there[seconds(3.0)..],
+    ]
+    .concat();
+    let reports = detections(&audio, &detector_config(rate, 1));
+    let [(_, found), .., (_, last)] = &reports[..] else {
+        panic!("{reports:?}");
+    };
+    assert_eq!(found.state, Found, "{reports:?}");
+    assert!(ahead(found, rate).abs() < 0.05, "{reports:?}");
+    assert_eq!(last.state, Present, "{reports:?}");
+    assert!((ahead(last, rate) - 101.003).abs() < 0.05, "{reports:?}");
+    let finds = reports.iter().filter(|(_, report)| report.state == Found);
+    assert_eq!(finds.count(), 1, "{reports:?}");
+}
+
 #[test]
 fn in_a_room_the_time_is_right_to_20_ms() {
     let rate = 16_000;

@@ -38,7 +38,7 @@ const POWER_REACH: usize = 4;
 const PROGRAMME_POWER: f64 = 2.0;
 const NOISE_POWER: f64 = 1.0;
 /// Neighbouring frames hold nearly the same phases, so their overlap adds up to more than the windows
-/// say. Measured on music and speech.
+/// say, but where signs change. Measured on music and speech.
 const OVERLAP_GAIN: f64 = 1.35;
 /// The same for the noise block, which is whitened anew in each frame. Measured over 20 s.
 const NOISE_OVERLAP_GAIN: f64 = 1.5;

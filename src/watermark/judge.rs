@@ -380,7 +380,8 @@ impl Judge {
             self.reported = tracked.payload;
             let mut found =
                 self.detection(DetectionState::Found, &tracked, heard, self.begins, end);
-            // The latest 2 s are one of the windows of the search, so their score counts like that of the find.
+            // The latest 2 s are a window that the search would have looked at next, but for the parts of rows at both
+            // ends, so `log10_p` says of their score what it says of the find's.
             if find.log10_p < found.log10_p {
                 found.score = find.score;
                 found.log10_p = find.log10_p;
