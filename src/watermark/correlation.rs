@@ -9,13 +9,12 @@
 
 use super::decimation::Decimator;
 use super::format::{CHIP_HIGH, CHIP_LOW, DELAY, WINDOW};
+use super::kept_frame::KeptFrame;
 use super::lag::LagFinder;
-use super::rounding::to_bytes;
 use super::sounding::{Envelope, OF_FRAME, ORDER, Sounding};
 use super::spectrum::{Forward, Timeline, fast_size};
 use super::weighting::{LEARNED, Weighting};
-use pulp::bytemuck::cast_slice;
-use pulp::{Arch, Simd, WithSimd};
+use pulp::Arch;
 use rustfft::num_complex::Complex;
 use std::ops::Range;
 
@@ -48,50 +47,6 @@ pub fn compress(y: Complex<f32>) -> Complex<f32> {
         y * power.powf(0.5 * (COMPRESSION - 1.0))
     } else {
         Complex::ZERO
-    }
-}
-
-/// A weighted spectrum, real and imaginary parts in turn, in steps.
-#[derive(Clone)]
-struct KeptFrame {
-    parts: Vec<i8>,
-    step: f32,
-}
-
-impl KeptFrame {
-    fn new(bins: usize) -> Self {
-        KeptFrame {
-            parts: vec![0; 2 * bins],
-            step: 0.0,
-        }
-    }
-}
-
-/// Adds the product of a frame with the one a delay earlier, if there is one, whose place it takes then.
-struct Correlate<'a> {
-    now: &'a [Complex<f32>],
-    earlier: &'a mut KeptFrame,
-    sums: &'a mut [Complex<f32>],
-    /// For how many frames this one stands.
-    frames: f32,
-}
-
-impl WithSimd for Correlate<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let KeptFrame { parts, step } = self.earlier;
-        if self.frames > 0.0 {
-            let each = self.frames * *step;
-            let earlier = parts.as_chunks::<2>().0;
-            for ((now, earlier), sum) in self.now.iter().zip(earlier).zip(self.sums) {
-                let [re, im] = earlier.map(|part| part as f32 * each);
-                sum.re += now.re * re + now.im * im;
-                sum.im += now.im * re - now.re * im;
-            }
-        }
-        *step = to_bytes(cast_slice(self.now), parts);
     }
 }
 
@@ -373,12 +328,8 @@ impl Correlator {
             }
         }
         self.weighting.weigh(spectrum, &mut self.weighted);
-        self.arch.dispatch(Correlate {
-            now: &self.weighted,
-            earlier: &mut self.history[(k % FRAMES_PER_DELAY) as usize],
-            sums: &mut self.sums,
-            frames,
-        });
+        let earlier = &mut self.history[(k % FRAMES_PER_DELAY) as usize];
+        earlier.correlate(self.arch, &self.weighted, frames, &mut self.sums);
     }
 
     fn end_slot(&mut self, slot: &mut impl FnMut(Slot)) {
@@ -440,30 +391,6 @@ mod tests {
             size += slot.sums.iter().map(|c| c.norm()).sum::<f32>();
         });
         sum / size
-    }
-
-    #[test]
-    fn a_frame_that_was_kept_is_multiplied_as_it_was() {
-        let bins = |phase: f32| -> Vec<Complex<f32>> {
-            (0..37)
-                .map(|i| 20.0 * Complex::from_polar(1.0, phase * i as f32))
-                .collect()
-        };
-        let (earlier, now) = (bins(0.7), bins(1.1));
-        let mut kept = KeptFrame::new(earlier.len());
-        let mut sums = vec![Complex::ZERO; earlier.len()];
-        for (now, frames) in [(&earlier, 0.0), (&now, 2.0)] {
-            Arch::new().dispatch(Correlate {
-                now,
-                earlier: &mut kept,
-                sums: &mut sums,
-                frames,
-            });
-        }
-        for ((now, earlier), sum) in now.iter().zip(&earlier).zip(sums) {
-            let exact = 2.0 * now * earlier.conj();
-            assert!((sum - exact).norm() < 5.0, "{sum} for {exact}");
-        }
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod followed;
 pub mod format;
 mod heard;
 mod judge;
+mod kept_frame;
 pub mod key;
 mod lag;
 mod levels;
