@@ -119,7 +119,7 @@ fn a_jump_of_the_programme_is_no_end() {
 fn the_speed_is_right_to_a_fiftieth_of_a_percent() {
     let marked = marked("music.flac", 10);
     let mut speeds = vec![(0.1, 1.00033), (0.1, 0.9991), (0.1, 1.0)];
-    speeds.extend([(2.0, 1.00033), (2.0, 1.01491)]);
+    speeds.extend([(2.0, 1.00033), (2.0, 1.01491), (6.0, 0.9405), (6.0, 1.0595)]);
     for (max_speed_deviation, speed) in speeds {
         let config = DetectorConfig {
             max_speed_deviation,

@@ -24,7 +24,7 @@ use pulp::{Arch, Simd, WithSimd};
 use realfft::{ComplexToReal, RealFftPlanner};
 use rustfft::num_complex::Complex;
 use std::f64::consts::TAU;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 /// Lags farther than this from the usual one, in seconds, are not looked for: it takes jumps of 15 ms to get there.
@@ -62,8 +62,8 @@ pub struct LagFinder {
     /// Seconds from one lag to the next, and the usual lag in seconds; lags count from those of the frames compared.
     step: f64,
     usual: f64,
-    /// Lags that are searched anyway, in seconds either side of the usual one.
-    searched: f64,
+    /// Lags that are searched anyway, in seconds beyond the usual one.
+    searched: RangeInclusive<f64>,
     /// Mean lag of the latest turned slots that have the same, beyond the usual one, and their number.
     steady: (f64, u32),
     /// Slots since one was turned.
@@ -89,7 +89,7 @@ impl LagFinder {
             spacing,
             step: range / lags as f64,
             usual,
-            searched: deviation * DELAY + NEAR,
+            searched: beyond(1.0 + deviation) - NEAR..=beyond(1.0 - deviation) + NEAR,
             steady: (0.0, 0),
             since: 0,
         }
@@ -170,7 +170,7 @@ impl LagFinder {
             let index = lag.rem_euclid(self.by_lag.len() as i64) as usize;
             let peak = unit * self.by_lag[index];
             let beyond = lag as f64 * self.step - self.usual;
-            if beyond.abs() <= self.searched {
+            if self.searched.contains(&beyond) {
                 searched = searched.max(peak);
             } else if peak > LOW {
                 let farther = (FARTHEST / beyond.abs()) as f32;
@@ -207,6 +207,12 @@ impl LagFinder {
             }
         }
     }
+}
+
+/// Seconds by which the lag is longer than the usual one at a playing speed: slower by 6 % makes it longer by more than
+/// faster by 6 % makes it shorter.
+fn beyond(speed: f64) -> f64 {
+    DELAY / speed - DELAY
 }
 
 /// Writes the squares of every second sum, from the second on, with the magnitude of the sum itself; returns the sum of
@@ -265,8 +271,7 @@ mod tests {
     use super::*;
 
     /// A finder, the map of the nominal speed, and where its bins are, for audio of a rate.
-    fn finder(rate: u32) -> (LagFinder, SpeedMap, Range<usize>, f64) {
-        let deviation = 0.001;
+    fn finder(rate: u32, deviation: f64) -> (LagFinder, SpeedMap, Range<usize>, f64) {
         let correlator = Correlator::new(rate, deviation, 160);
         let (size, bins) = correlator.bins();
         let spacing = correlator.rate() / size as f64;
@@ -279,7 +284,7 @@ mod tests {
     #[test]
     fn slots_are_turned_to_the_usual_lag_and_keep_their_signs() {
         for rate in [8_000, 16_000, 22_050, 44_100] {
-            let (mut finder, map, bins, spacing) = finder(rate);
+            let (mut finder, map, bins, spacing) = finder(rate, 0.001);
             let mut noise = noise(1);
             let mut signs = [0.0; CHIPS];
             for (row, beyond) in [-0.0148, -0.0064, -0.0009, 0.0009, 0.0093]
@@ -316,22 +321,24 @@ mod tests {
     /// The speeds are searched, and this must not take their mark away.
     #[test]
     fn slots_of_lags_that_are_searched_stay_as_they_are() {
-        let (mut finder, _, bins, spacing) = finder(16_000);
-        for lag in [-0.000_16, 0.0, 0.000_16] {
-            let turn = |bin: usize| -TAU * bin as f64 * spacing * (finder.usual + lag);
-            let sums: Vec<_> = bins
-                .clone()
-                .map(|bin| Complex::cis(turn(bin)))
-                .map(|c| Complex::new(c.re as f32, c.im as f32))
-                .collect();
-            assert_eq!(finder.find(&sums), None, "{lag}");
+        for deviation in [0.001, 0.02, 0.06] {
+            let (mut finder, _, bins, spacing) = finder(16_000, deviation);
+            for speed in [1.0 - deviation, 1.0, 1.0 + deviation] {
+                let lag = finder.usual + DELAY / speed - DELAY;
+                let sums: Vec<_> = bins
+                    .clone()
+                    .map(|bin| Complex::cis(-TAU * bin as f64 * spacing * lag))
+                    .map(|c| Complex::new(c.re as f32, c.im as f32))
+                    .collect();
+                assert_eq!(finder.find(&sums), None, "{speed} of {deviation}");
+            }
+            assert_eq!(finder.find(&vec![Complex::ZERO; bins.len()]), None);
         }
-        assert_eq!(finder.find(&vec![Complex::ZERO; bins.len()]), None);
     }
 
     #[test]
     fn a_lag_that_is_over_says_nothing_of_the_speed() {
-        let (mut finder, _, bins, spacing) = finder(16_000);
+        let (mut finder, _, bins, spacing) = finder(16_000, 0.001);
         let turn = |bin: usize| -TAU * bin as f64 * spacing * (finder.usual + 0.003);
         let lagging: Vec<_> = bins
             .clone()
@@ -368,7 +375,7 @@ mod tests {
 
     #[test]
     fn noise_has_no_lag() {
-        let (mut finder, _, bins, _) = finder(16_000);
+        let (mut finder, _, bins, _) = finder(16_000, 0.001);
         let mut noise = noise(2);
         let turned = (0..2000)
             .filter(|_| {
