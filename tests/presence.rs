@@ -8,7 +8,7 @@ use common::{
     Random, ahead, detections, detector_config, embedder_config, mark, play_at, recording,
     through_room, with_noise,
 };
-use gstwm::watermark::{Detection, DetectionState, DetectionState::*, DetectorConfig};
+use gstwm::watermark::{Detection, DetectionState, DetectionState::*, Detector, DetectorConfig};
 
 const RATE: u32 = 16_000;
 
@@ -138,4 +138,41 @@ fn the_speed_is_right_to_a_fiftieth_of_a_percent() {
             );
         }
     }
+}
+
+/// Marked music in which `pauses` seconds are silenced after every 4 s, and which goes on without the mark after 24 s.
+fn ends_after(pauses: f64) -> Vec<f32> {
+    let mut audio = marked("music.flac", 24);
+    for pause in 1..5 {
+        let from = seconds(4 * pause);
+        audio[from..][..(pauses * f64::from(RATE)) as usize].fill(0.0);
+    }
+    audio.extend(&recording("music.flac", RATE, 1)[..seconds(8)]);
+    with_noise(&audio, 30.0, &mut Random::new(5))
+}
+
+#[test]
+fn long_pauses_are_learned_and_forgotten_with_the_stream() {
+    let key = common::key();
+    let mut detector =
+        Detector::new(&detector_config(RATE, 1), std::slice::from_ref(&key)).unwrap();
+    let mut heard = |audio: &[f32]| {
+        let (mut states, mut pushed, mut lost) = (Vec::new(), 0, 0);
+        for piece in audio.chunks(RATE as usize / 100) {
+            pushed += piece.len();
+            detector.push(piece, &mut |report| {
+                if report.state != Present {
+                    states.push(report.state);
+                    lost = pushed;
+                }
+            });
+        }
+        detector.reset(0);
+        assert_eq!(states, [Found, Lost]);
+        lost as f64 / f64::from(RATE) - 24.0
+    };
+    let [usual, patient, again] = [0.0, 1.7, 0.0].map(|pauses| heard(&ends_after(pauses)));
+    assert!(usual < 3.0, "{usual} s");
+    assert!(patient > usual + 0.5, "{patient} s after {usual} s");
+    assert_eq!(usual, again);
 }

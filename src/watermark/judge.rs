@@ -148,6 +148,7 @@ impl Judge {
         if let Some(sweep) = &mut self.sweep {
             sweep.reset(self.clock);
         }
+        self.tracker.reset();
         self.tracked = None;
         self.pending = None;
         self.searching = true;

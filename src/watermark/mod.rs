@@ -36,6 +36,7 @@ mod masking;
 mod modulation;
 mod network;
 mod noise;
+mod pauses;
 pub mod payload;
 mod places;
 mod presence;

@@ -24,6 +24,8 @@
 //! often strengths change and pauses begin, and what counts as loud, once more by 57. How that came out is in
 //! `docs/measured.md`, "While the mark is there".
 
+use super::pauses::Pauses;
+
 /// Mean score of a row while the mark is active, for each strength.
 const STRENGTHS: [f64; LEVELS] = [0.35, 0.7, 1.4, 2.8, 5.6, 11.2];
 const LEVELS: usize = 6;
@@ -31,14 +33,16 @@ const LEVELS: usize = 6;
 const SPREAD: f64 = 0.5;
 
 /// Probabilities, for each row, that the mark ends, that its strength becomes the next one on either side, that it
-/// becomes any other, that a pause of the programme begins, and that a pause is over.
+/// becomes any other, and that a pause of the programme begins; how likely it is that a pause is over is learned, see
+/// [`Pauses`].
 const ENDS: f64 = 0.005;
 const STEPS: f64 = 0.01;
 const CHANGES: f64 = 0.0002;
 const PAUSES: f64 = 0.04;
-const RESUMES: f64 = 0.37;
-/// The last of these in a row that is loud: there the programme does not pause.
-const RESUMES_LOUD: f64 = 0.43;
+/// How much more likely a pause is over in a row that is loud: there the programme does not pause.
+const RESUMES_LOUD: f64 = 1.16;
+/// Probability of being active from which on the mark is there for sure.
+const SEEN: f64 = 0.8;
 /// What the strength becomes if it becomes any: rarely so weak that it cannot be told from nothing.
 const BECOMES: [f64; LEVELS] = [0.001, 0.01, 0.1, 0.25, 0.3, 0.339];
 /// How much less likely the strength becomes a lower one in a row that is loud.
@@ -74,6 +78,7 @@ pub struct Presence {
     gone: f64,
     /// Loudness of the rows that show the mark, as the mean of a logarithm; none so far.
     usual: Option<f64>,
+    pauses: Pauses,
 }
 
 impl Presence {
@@ -85,16 +90,27 @@ impl Presence {
             paused: [0.0; LEVELS],
             gone: 0.0,
             usual: None,
+            pauses: Pauses::UNKNOWN,
         };
         presence.normalise();
         presence
     }
 
+    /// The mark of the same stream is there again, at a mean score of `strength` a row.
+    pub fn find_again(&mut self, strength: f64) {
+        let mut pauses = self.pauses.clone();
+        pauses.lost();
+        *self = Presence {
+            pauses,
+            ..Presence::new(strength)
+        };
+    }
+
     /// The mark is still there, at a mean score of `strength` a row.
     pub fn confirm(&mut self, strength: f64) {
-        let usual = self.usual;
         *self = Presence {
-            usual,
+            usual: self.usual,
+            pauses: self.pauses.clone(),
             ..Presence::new(strength)
         };
     }
@@ -114,16 +130,19 @@ impl Presence {
             self.gone *= SILENT_WHEN_GONE;
         }
         self.normalise();
+        if self.is_unseen() {
+            self.pauses.not_seen();
+        } else if self.active.iter().sum::<f64>() > SEEN {
+            self.pauses.seen();
+        }
         let shown: f64 = self.active[SHOWN..].iter().sum();
         self.usual = Some(usual + SHARE * shown * (loudness - usual));
     }
 
     /// Lets a row go by that is `louder` than what is loud.
     fn pass(&mut self, louder: f64) {
-        let resumes = match louder {
-            louder if louder > 0.0 && louder <= LOUDER => RESUMES_LOUD,
-            _ => RESUMES,
-        };
+        let loud = louder > 0.0 && louder <= LOUDER;
+        let resumes = self.pauses.resumes() * if loud { RESUMES_LOUD } else { 1.0 };
         let active: f64 = self.active.iter().sum();
         let paused: f64 = self.paused.iter().sum();
         self.gone += ENDS * (active + paused);
@@ -203,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_mark_that_ends_is_gone_the_sooner_the_louder_the_programme() {
-        assert_eq!([0.1, -1.0, -4.0].map(rows_until_gone), [10, 11, 15]);
+        assert_eq!([0.1, -1.0, -4.0].map(rows_until_gone), [10, 13, 15]);
     }
 
     /// Scores and loudness after the end of the mark, of the recording on which the loss was told 4.1 s late when a
@@ -258,7 +277,7 @@ mod tests {
             })
         };
         let (silence, noise) = (rows_until_gone(-27.0), rows_until_gone(-12.0));
-        assert_eq!((silence, noise), (Some(13), Some(10)));
+        assert_eq!((silence, noise), (Some(14), Some(11)));
     }
 
     #[test]
@@ -271,6 +290,29 @@ mod tests {
             assert!((sum - 1.0).abs() < 1e-9);
             assert!(presence.active.iter().all(|p| *p >= 0.0));
         }
+    }
+
+    /// Rows of nothing until a mark of a mean score of 8 counts as gone, in programme with such pauses, lost and found
+    /// again in between.
+    #[test]
+    fn long_pauses_make_it_patient() {
+        let rows_until_gone = |pause: usize| {
+            let mut presence = Presence::new(8.0);
+            for _ in 0..4 {
+                (0..20).for_each(|_| presence.take(8.0, -6.0));
+                (0..pause).for_each(|_| presence.take(0.0, -6.5));
+            }
+            presence.find_again(8.0);
+            (0..20).for_each(|_| presence.take(8.0, -6.0));
+            (1..50).find(|_| {
+                presence.take(0.0, -6.5);
+                presence.is_gone()
+            })
+        };
+        assert_eq!(
+            [0, 3, 8].map(rows_until_gone),
+            [Some(11), Some(11), Some(16)]
+        );
     }
 
     #[test]

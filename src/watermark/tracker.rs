@@ -162,7 +162,12 @@ impl Tracker {
         self.row = None;
         self.timing
             .restart(seconds, self.position_of_place(maps, seconds));
-        self.presence = Presence::new(strength(found, search));
+        self.presence.find_again(strength(found, search));
+    }
+
+    /// Forgets what was learned of the programme.
+    pub fn reset(&mut self) {
+        self.presence = Presence::new(1.0);
     }
 
     /// Reads what the slots that are kept say at the place that is followed now.

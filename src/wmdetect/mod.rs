@@ -59,7 +59,7 @@
 //! | `key-index` | guint | which of `keys` the message is about, the first one being 0; left out with `key` and `key-file` |
 //! | `log10-p` | double | log10 of the false alarms to be expected at most in an hour of unmarked audio if such a score were enough, all attempts counted; 0 for one or more. In `present` and `lost`, which follow a mark that was found, only a scale for the score |
 //! | `window` | guint64 | ns of evidence behind the score |
-//! | `speed` | double | playing speed, of those that are searched, 1.0 being that of `wmembed`; programme that was stretched in time has one near 1.0 |
+//! | `speed` | double | playing speed, of those that are searched, 1.0 being that of `wmembed`; programme that was stretched in time mostly has one near 1.0 |
 //! | `watermark-time` | guint64 | ns, position of the evidence's start in the marked programme, modulo 204.8 s (163.84 s with `carrier=noise`) |
 //! | `watermark-time-error` | guint64 | ns by which `watermark-time` and `broadcast-time` are off at most, in 95 of 100 cases on clean audio, in rooms mostly (6 to 10 of 10 cases); left out with `carrier=noise` |
 //! | `broadcast-time` | guint64 | ns of Unix time, the evidence's start by the clock of `wmembed`; with `row-clock=utc` only |
