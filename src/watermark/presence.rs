@@ -7,9 +7,9 @@
 //! now and then. What follows from that and the scores so far is the probability of each (the forward
 //! algorithm, Rabiner 1989).
 //!
-//! So a strong mark counts as gone after 2 to 3 s of nothing, since no pause lasts that long, while a weak
-//! one, that says little in any row, is given time; and a strong mark that drowns in noise becomes a weak
-//! mark, if what is left of it shows.
+//! So a strong mark counts as gone after 2 to 3 s of nothing, since few pauses last that long (of programme in which
+//! some do, that is learned, see [`Pauses`]), while a weak one, that says little in any row, is given time; and a strong
+//! mark that drowns in noise becomes a weak mark, if what is left of it shows.
 //!
 //! A mark seldom becomes weaker while the programme is as loud as it was where the mark was seen: it is in soft
 //! passages that a room drowns it. Without that, two or three high scores of chance after the end look like a mark that
@@ -21,7 +21,7 @@
 //!
 //! The numbers were chosen by 83 recordings (46 of music, 37 of speech): how soon a strong mark is lost after its end,
 //! against how often it is lost for a while where it stays, in rooms, in pauses of speech, and where noise begins; how
-//! often strengths change and pauses begin, and what counts as loud, once more by 57. How that came out is in
+//! often strengths change and pauses begin and last, and what counts as loud, once more by 120. How that came out is in
 //! `docs/measured.md`, "While the mark is there".
 
 use super::pauses::Pauses;
