@@ -35,6 +35,7 @@
 //! | windows: 6 of 9 with each row, one with every second, fourth and eighth | 6.875 |
 //! | speeds | 1 every 0.02 % |
 //! | kinds of pilots: all chips, for marks without a payload, or the even ones, for marks with one | 2 |
+//! | channels | 1, the downmix |
 //! | keys | those of the detector |
 //!
 //! Four fifths of the permitted number go to the nominal speed, which is nearly always the right one, and the rest
