@@ -176,3 +176,19 @@ fn long_pauses_are_learned_and_forgotten_with_the_stream() {
     assert!(patient > usual + 0.5, "{patient} s after {usual} s");
     assert_eq!(usual, again);
 }
+
+/// What is lost in a pause and soon found again teaches that pauses are long.
+#[test]
+fn of_long_pauses_only_the_first_is_taken_for_the_end() {
+    let mut audio = marked("music.flac", 60);
+    for pause in 1..9 {
+        audio[seconds(6 * pause)..][..seconds(5) / 2].fill(0.0);
+    }
+    let all = heard(&with_noise(&audio, 30.0, &mut Random::new(5)));
+    let losses: Vec<_> = all
+        .iter()
+        .filter(|(_, report)| report.state == Lost)
+        .map(|(now, _)| *now)
+        .collect();
+    assert_eq!(losses.len(), 1, "{losses:?}");
+}

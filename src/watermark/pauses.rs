@@ -20,6 +20,9 @@ const LEFT: f64 = 0.9;
 const SHORTEST: u32 = 2;
 const LONGEST: u32 = 24;
 
+/// A mark that is found so soon after it was lost, in seconds, has paused. It takes 1 to 2 s to be found.
+const SOON: f64 = 5.0;
+
 /// What is known of pauses.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pauses {
@@ -63,9 +66,13 @@ impl Pauses {
         }
     }
 
-    /// The mark is lost: the rows in which it was not seen are no pause.
-    pub fn lost(&mut self) {
-        self.unseen = 0;
+    /// Takes note that the mark was found `seconds` after it was lost: if that is soon, it was a pause, and lasted for
+    /// as long as was waited at the least.
+    pub fn found_again(&mut self, seconds: f64) {
+        if seconds > SOON {
+            self.unseen = 0;
+        }
+        self.seen();
     }
 }
 
@@ -95,6 +102,17 @@ mod tests {
         for pauses in [[1; 30], [2; 30], [60; 30]] {
             assert_eq!(after(&pauses), RESUMES, "{}", pauses[0]);
         }
+    }
+
+    #[test]
+    fn a_loss_that_does_not_last_was_a_pause() {
+        let lost_for = |seconds: f64| {
+            let mut known = Pauses::UNKNOWN;
+            (0..12).for_each(|_| known.not_seen());
+            known.found_again(seconds);
+            known.resumes()
+        };
+        assert_eq!([lost_for(2.0), lost_for(20.0)], [after(&[12]), RESUMES]);
     }
 
     #[test]

@@ -96,10 +96,11 @@ impl Presence {
         presence
     }
 
-    /// The mark of the same stream is there again, at a mean score of `strength` a row.
-    pub fn find_again(&mut self, strength: f64) {
+    /// The mark of the same stream is there again, `seconds` after the row that was taken last, at a mean score of
+    /// `strength` a row.
+    pub fn find_again(&mut self, strength: f64, seconds: f64) {
         let mut pauses = self.pauses.clone();
-        pauses.lost();
+        pauses.found_again(seconds);
         *self = Presence {
             pauses,
             ..Presence::new(strength)
@@ -302,7 +303,7 @@ mod tests {
                 (0..20).for_each(|_| presence.take(8.0, -6.0));
                 (0..pause).for_each(|_| presence.take(0.0, -6.5));
             }
-            presence.find_again(8.0);
+            presence.find_again(8.0, 20.0);
             (0..20).for_each(|_| presence.take(8.0, -6.0));
             (1..50).find(|_| {
                 presence.take(0.0, -6.5);

@@ -50,6 +50,8 @@ pub struct Tracker {
     /// The best was the best before its present row began.
     settled: bool,
     presence: Presence,
+    /// When presence was judged by a row for the last time, in seconds.
+    judged: f64,
     /// Sum of the loudness of the slots since the best ended a row, and their number.
     loudness: (f64, f64),
     /// Scores of the slots of the best.
@@ -109,6 +111,7 @@ impl Tracker {
             spare: lanes(),
             settled: false,
             presence: Presence::new(1.0),
+            judged: f64::NEG_INFINITY,
             loudness: (0.0, 0.0),
             scores: RecentScores::new(),
             timing: Timing::new(),
@@ -162,12 +165,14 @@ impl Tracker {
         self.row = None;
         self.timing
             .restart(seconds, self.position_of_place(maps, seconds));
-        self.presence.find_again(strength(found, search));
+        self.presence
+            .find_again(strength(found, search), seconds - self.judged);
     }
 
     /// Forgets what was learned of the programme.
     pub fn reset(&mut self) {
         self.presence = Presence::new(1.0);
+        self.judged = f64::NEG_INFINITY;
     }
 
     /// Reads what the slots that are kept say at the place that is followed now.
@@ -277,6 +282,7 @@ impl Tracker {
         let (loudness, slots) = std::mem::take(&mut self.loudness);
         if self.settled {
             self.presence.take(score, loudness / slots.max(1.0));
+            self.judged = seconds;
             self.settled = !self.choose(maps, seconds);
         } else {
             self.settled = true;
