@@ -23,10 +23,10 @@ echo
 awk -v seconds=$seconds '
 BEGIN {
     # Order and names of the stages, and the files of each.
-    count = split("downmix:downmix|decimation:decimation|transform:spectrum|correlation of frames:correlation sounding rounding|lag of stretched audio:lag|" \
+    count = split("downmix:downmix|decimation:decimation|transform:spectrum|correlation of frames:correlation kept_frame sounding rounding|lag of stretched audio:lag|" \
         "weighting:weighting levels|weighting, network:network weighting_network|chips:speeds|rows:row_history rounded rows heard|" \
         "products:products lookup workspace|evidence:evidence|search:search beside cut detector judge thresholds candidate alignment windows sweep|" \
-        "following:tracker followed presence reader timing edges fit stretch cut key bound payload|" \
+        "following:tracker followed presence pauses reader timing edges fit stretch cut key bound payload|" \
         "masking:masking|carrier:carrier course|signs and payload:modulation|adding up:embedder", stages, "|")
     for (i = 1; i <= count; i++) {
         split(stages[i], part, ":")

@@ -24,7 +24,7 @@ const LONGEST: u32 = 24;
 const SOON: f64 = 5.0;
 
 /// What is known of pauses.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pauses {
     /// Pauses that are over, and their rows.
     over: f64,

@@ -99,7 +99,7 @@ impl Presence {
     /// The mark of the same stream is there again, `seconds` after the row that was taken last, at a mean score of
     /// `strength` a row.
     pub fn find_again(&mut self, strength: f64, seconds: f64) {
-        let mut pauses = self.pauses.clone();
+        let mut pauses = self.pauses;
         pauses.found_again(seconds);
         *self = Presence {
             pauses,
@@ -111,7 +111,7 @@ impl Presence {
     pub fn confirm(&mut self, strength: f64) {
         *self = Presence {
             usual: self.usual,
-            pauses: self.pauses.clone(),
+            pauses: self.pauses,
             ..Presence::new(strength)
         };
     }
